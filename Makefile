@@ -1,0 +1,44 @@
+# make demo   trains the digits example on 2 ranks and prints its accuracy
+# make test   lint, types, the whole test suite, the parallel tests under mpirun
+# Both set up .venv first; a second run finds it as it was, until pyproject.toml changes.
+
+SHELL  := bash
+.SHELLFLAGS := -euo pipefail -c
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(abspath $(VENV))/bin
+
+export PATH := $(BIN):$(PATH)
+
+.PHONY: help demo test lint clean
+help:
+	@sed -n 's/^# //p' Makefile
+
+demo: $(VENV)/.installed
+	dtorch-run --nproc-per-node 2 examples/digits.py
+
+# Four ranks on two cores: one BLAS thread each. (dtorch-run shares out the cores by itself.)
+test: export OMP_NUM_THREADS = 1
+test: export OPENBLAS_NUM_THREADS = 1
+test: lint
+	python -m pytest
+	timeout 600 mpirun -n 2 python -m pytest tests/parallel
+	timeout 600 mpirun -n 4 python -m pytest tests/parallel
+
+lint: $(VENV)/.installed-test
+	ruff check
+	mypy
+	lint-imports
+
+$(VENV)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable '.[mpich]'
+	touch $@
+
+$(VENV)/.installed-test: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --editable '.[mpich,test,dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
