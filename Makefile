@@ -12,7 +12,7 @@ export PATH := $(BIN):$(PATH)
 
 .PHONY: help demo test lint clean
 help:
-	@sed -n 's/^# //p' Makefile
+	@sed -n '1,3s/^# //p' Makefile
 
 demo: $(VENV)/.installed
 	dtorch-run --nproc-per-node 2 examples/digits.py
