@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from dtorch.core.ops.create import as_tensor, tensor
 from dtorch.core.dtype import float64
+from dtorch.core.ops.create import as_tensor, tensor
 from dtorch.core.ops.shape import stack
 from dtorch.core.tensor import Tensor
 

@@ -159,9 +159,7 @@ class DataLoader(Generic[T_co]):
             yield batch
 
     def _recipe(self) -> Recipe:
-        return Recipe(
-            self.dataset, self.collate_fn, self._batched, self.batch_size, self.drop_last
-        )
+        return Recipe(self.dataset, self.collate_fn, self._batched, self.batch_size, self.drop_last)
 
     def _requests(self) -> Iterable[Any]:
         """What to ask for, batch by batch: indices, or of a stream just "more"."""
@@ -321,6 +319,5 @@ def _check_order(
         )
     if batch_sampler is None and batch_size is None and drop_last:
         raise ValueError(
-            "batch_size=None option disables auto-batching and is mutually exclusive with "
-            "drop_last"
+            "batch_size=None option disables auto-batching and is mutually exclusive with drop_last"
         )

@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Generic, TypeVar
 
-from dtorch.core.ops.create import randperm
+from dtorch.core.ops.random import randperm
 from dtorch.core.random import Generator
 from dtorch.core.tensor import Tensor
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sized
 
-from dtorch.core.ops.create import randperm
+from dtorch.core.ops.random import randperm
 from dtorch.core.random import Generator
 
 from .sampler import Sampler
@@ -55,9 +55,7 @@ class DistributedSampler(Sampler[int]):
         self.drop_last = drop_last
         self.epoch = 0
         length = len(dataset)
-        self.num_samples = (
-            length // num_replicas if drop_last else math.ceil(length / num_replicas)
-        )
+        self.num_samples = length // num_replicas if drop_last else math.ceil(length / num_replicas)
         self.total_size = self.num_samples * num_replicas
 
     def __iter__(self) -> Iterator[int]:

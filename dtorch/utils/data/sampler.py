@@ -6,8 +6,9 @@ import itertools
 from collections.abc import Iterable, Iterator, Sequence, Sized
 from typing import Generic, TypeVar
 
-from dtorch.core.ops.create import randint, randperm
-from dtorch.core.ops.random import multinomial
+from dtorch.core.dtype import float64
+from dtorch.core.ops.create import as_tensor
+from dtorch.core.ops.random import multinomial, randint, randperm
 from dtorch.core.random import Generator
 from dtorch.core.tensor import Tensor
 

@@ -65,7 +65,7 @@ def _worker_main(
     requests: Connection,
     replies: Connection,
 ) -> None:
-    for end in list(_parent_ends):  # inherited by fork: held open here, they'd hide the parent's end
+    for end in list(_parent_ends):  # inherited by fork; held open, they'd hide the parent's death
         end.close()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # and its handlers aren't meant for this process
