@@ -1,0 +1,122 @@
+"""What each rank runs first: ``python worker.py script|module|exec TARGET ARGS...``
+
+It ties the rank's life to the launcher's, runs the user's program as ``__main__``, and leaves
+word of an exception, so that the launcher can show the first failing rank's traceback last.
+Standard library only, run by path: it must start fast, and must not put dtorch_run's own modules
+on the user's sys.path.
+"""
+
+from __future__ import annotations
+
+import sys
+
+sys.path[:] = [folder for folder in sys.path if folder != __file__.rpartition("/")[0]]
+
+import contextlib  # noqa: E402
+import faulthandler  # noqa: E402
+import fcntl  # noqa: E402
+import json  # noqa: E402
+import os  # noqa: E402
+import runpy  # noqa: E402
+import select  # noqa: E402
+import signal  # noqa: E402
+import time  # noqa: E402
+import traceback  # noqa: E402
+from types import TracebackType  # noqa: E402
+from typing import NoReturn  # noqa: E402
+
+
+def main() -> None:
+    how, target, *args = sys.argv[1:]
+    _tie_to_launcher(signal.SIGTERM if how == "exec" else signal.SIGKILL)
+    if how == "exec":
+        os.execv(target, [target, *args])
+    _know_rank()
+    folder = os.environ.pop("DTORCH_RUN_DIR")
+    rank = os.environ["RANK"]
+    _take_streams(folder, rank)
+    # Held open for good: faulthandler writes to the descriptor when the process crashes.
+    crash = open(os.path.join(folder, f"{rank}.crash"), "w")  # noqa: SIM115
+    faulthandler.enable(crash)
+    try:
+        _run(how, target, args)
+    except SystemExit as error:
+        if error.code in (None, 0):
+            raise
+        if not isinstance(error.code, int):
+            print(error.code, file=sys.stderr)
+        code = error.code & 255 if isinstance(error.code, int) else 1
+        _leave(folder, rank, f"SystemExit: {error.code}", "", code)
+    except BaseException as error:  # noqa: BLE001 (the launcher reports it)
+        error.__traceback__ = _of_user(error.__traceback__)
+        summary = traceback.format_exception_only(type(error), error)[-1].strip()
+        code = 128 + signal.SIGINT if isinstance(error, KeyboardInterrupt) else 1
+        _leave(folder, rank, summary, "".join(traceback.format_exception(error)), code)
+
+
+def _tie_to_launcher(how: signal.Signals) -> None:
+    """Have the kernel send `how` to our whole process group when the launcher is gone.
+
+    The launcher holds the other end of the DTORCH_LIFELINE pipe; when it ends, even by kill -9,
+    the pipe closes and the kernel signals its owner (fcntl(2), O_ASYNC and F_SETSIG).  Unlike
+    PR_SET_PDEATHSIG this reaches the rank's children too, such as data-loader workers.
+    """
+    lifeline = int(os.environ.pop("DTORCH_LIFELINE", -1))
+    if lifeline < 0:  # under mpirun, which is tied to the launcher itself
+        return
+    fcntl.fcntl(lifeline, fcntl.F_SETOWN, -os.getpgrp())
+    fcntl.fcntl(lifeline, fcntl.F_SETSIG, how)
+    fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | os.O_ASYNC)
+    if select.select([lifeline], [], [], 0)[0]:  # it went before we were listening
+        sys.exit(1)
+
+
+def _know_rank() -> None:
+    """Under mpirun all ranks get one environment; Open MPI's own variables tell them apart."""
+    os.environ.setdefault("RANK", os.environ.get("OMPI_COMM_WORLD_RANK", ""))
+    os.environ.setdefault("LOCAL_RANK", os.environ.get("OMPI_COMM_WORLD_LOCAL_RANK", ""))
+
+
+def _take_streams(folder: str, rank: str) -> None:
+    """Write to the launcher's own pipes, where it made them: mpirun would mix the ranks' lines."""
+    for stream in (1, 2):
+        fifo = os.path.join(folder, f"{rank}.{stream}")
+        if os.path.exists(fifo):
+            pipe = os.open(fifo, os.O_WRONLY)
+            os.dup2(pipe, stream)
+            os.close(pipe)
+
+
+def _run(how: str, target: str, args: list[str]) -> None:
+    sys.argv[:] = [target, *args]
+    if how == "module":
+        sys.path.insert(0, os.getcwd())
+        runpy.run_module(target, run_name="__main__", alter_sys=True)
+    else:
+        sys.path.insert(0, os.path.dirname(os.path.abspath(target)))
+        runpy.run_path(target, run_name="__main__")
+
+
+def _of_user(trace: TracebackType | None) -> TracebackType | None:
+    """The traceback without this file's and runpy's frames, which say nothing to the user."""
+    ours = (__file__, runpy.__file__, "<frozen runpy>")
+    while trace is not None and trace.tb_frame.f_code.co_filename in ours:
+        trace = trace.tb_next
+    return trace
+
+
+def _leave(folder: str, rank: str, summary: str, trace: str, code: int) -> NoReturn:
+    """Leave word and go, now: the ordinary way out would wait in MPI_Finalize for the others."""
+    word = {"time": time.monotonic(), "summary": summary, "traceback": trace, "code": code}
+    path = os.path.join(folder, f"{rank}.json")
+    with open(path + "~", "w", encoding="utf-8", errors="backslashreplace") as file:
+        json.dump(word, file)
+    os.replace(path + "~", path)  # the launcher never sees half of it
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):  # the program may have closed it
+            stream.flush()
+    os._exit(code)
+
+
+if __name__ == "__main__":
+    main()
