@@ -21,8 +21,8 @@ def default_collate(batch: Sequence[Any]) -> Any:
     """Joins samples into one batch, adding a first dimension of ``len(batch)``.
 
     Tensors and NumPy arrays of shape S become a tensor of shape (N, *S); Python and NumPy numbers
-    a tensor of shape (N,) (floats float64, integers int64, as in torch); strings and bytes stay a
-    list. Dicts, tuples, named tuples and lists are joined member by member, keeping their type
+    a tensor of shape (N,) (floats float64, integers int64, as in torch); strings and bytes stay as
+    they are. Dicts, tuples, named tuples and lists are joined member by member, keeping their type
     (plain tuples become lists, as in torch).
 
     Raises:
@@ -50,7 +50,7 @@ def default_collate(batch: Sequence[Any]) -> Any:
                 "each element in list of batch should be of equal size; got lengths "
                 f"{sorted({len(sample) for sample in batch})}"
             )
-        members = [default_collate(list(samples)) for samples in zip(*batch, strict=True)]
+        members = [default_collate(samples) for samples in zip(*batch, strict=True)]
         return members if type(first) is tuple else _same_sequence(first, members)
     raise TypeError(
         "default_collate: batch must contain tensors, numpy arrays, numbers, dicts or lists; "

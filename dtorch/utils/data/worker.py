@@ -199,17 +199,20 @@ class Worker:
     def _lost(self) -> RuntimeError:
         self._process.join(STOP_SECONDS)
         code, pid = self._process.exitcode, self._process.pid
-        if code is not None and code < 0:
-            how = f"is killed by signal: {signal.Signals(-code).name}"
-        else:
+        if code is None or code >= 0:
             how = f"exited unexpectedly with exit code {code}"
+        else:
+            how = f"is killed by signal: {signal.Signals(-code).name}"
+            how += ", often a sign that memory ran out" if -code == signal.SIGKILL else ""
         return RuntimeError(
-            f"DataLoader worker {self.id} (pid {pid}) {how}. SIGKILL often means that memory ran "
-            "out; num_workers=0 runs the dataset's code in this process, under a debugger"
+            f"DataLoader worker {self.id} (pid {pid}) {how}. With num_workers=0 the dataset's code "
+            "runs in this process, where a debugger can follow it"
         )
 
 
 def _rebuilt(kind: type[Exception], text: str) -> Exception:
+    if issubclass(kind, StopIteration):  # raised by an iterator it would pass for the data's end
+        return RuntimeError(text)
     try:
         return kind(_Text(text))
     except Exception:  # noqa: BLE001 - a constructor that wants something else than a message

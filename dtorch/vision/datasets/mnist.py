@@ -155,9 +155,11 @@ def read_idx(path: Path) -> np.ndarray:
         raise RuntimeError(f"{path} is no IDX file: it starts with {content[:4]!r}")
     dtype, dims = np.dtype(_IDX_DTYPES[content[2]]), content[3]
     start = 4 + 4 * dims
+    if len(content) < start:
+        raise RuntimeError(f"{path} ends within its header; delete it and get it again")
     shape = tuple(int(n) for n in np.frombuffer(content[4:start], ">u4"))
     expected = start + math.prod(shape) * dtype.itemsize
-    if len(content) != expected or len(shape) != dims:
+    if len(content) != expected:
         raise RuntimeError(
             f"{path}: its header says shape {shape}, which takes {expected} bytes; it has "
             f"{len(content)}. Delete it and get it again"
