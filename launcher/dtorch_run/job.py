@@ -156,6 +156,10 @@ class Job:
                     self._unlink(reply.rank)
         if self._pmi.abort is not None and self._aborted_at is None:
             self._aborted_at = time.monotonic()
+            # In the library MPI_Abort returns: it counts on us to end the process.
+            for process in self._running:
+                if process.rank == rank:
+                    process.sweep()
             self._fail()
 
     def _on_exit(self, process: Process) -> None:
@@ -216,7 +220,7 @@ class Job:
             code, when = left["code"], left["time"]
             summary, trace = left["summary"], left["traceback"]
         elif abort is not None and self._aborted_at is not None and abort.rank == rank:
-            # It waits for us to end it, so its exit came later and says nothing.
+            # We ended it for that, so how it exited says nothing.
             code, when = abort.code, self._aborted_at
             summary = "MPI_Abort"
         stopped = self._stopped_at is not None and when >= self._stopped_at

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import secrets
@@ -61,6 +62,7 @@ def _gpus() -> int:
     return min(count, present)
 
 
+@functools.cache
 def _mpi_vendor() -> str | None:
     answer = subprocess.run(
         [sys.executable, "-c", _ASK_VENDOR], capture_output=True, text=True, check=False

@@ -57,12 +57,12 @@ def describe(outcome: Outcome) -> str:
         return _say(f"stopped by {signal.Signals(outcome.signal).name}")
     if first is not None:
         others = (end for end in outcome.endings if end.code != 0 and end not in (first, *late))
-        text = "".join(_say(f"{_name(end)} failed after it: {_how(end)}") for end in others)
+        text = "".join(_say(f"{_name(end)} failed after it: {how(end)}") for end in others)
         if late:
             text += _say(f"{names} stopped because {_name(first)} failed")
         if first.rank is None:
-            return text + _say(f"mpirun failed, see its message: {_how(first)}")
-        text += _say(f"{_name(first)} of {outcome.size} failed first: {_how(first)}")
+            return text + _say(f"mpirun failed, see its message: {how(first)}")
+        text += _say(f"{_name(first)} of {outcome.size} failed first: {how(first)}")
         return text + first.traceback
     if outcome.timeout is not None:
         stacks = (_say(f"{_name(end)} was here:") + end.traceback for end in late)
@@ -82,7 +82,8 @@ def _was_killed(end: Ending) -> bool:
     return end.code < 0 and end.code != -signal.SIGABRT  # SIGABRT is how C raises
 
 
-def _how(end: Ending) -> str:
+def how(end: Ending) -> str:
+    """How a rank ended, in a few words."""
     if end.summary:
         return f"{end.summary} (exit code {end.code})"
     if end.code > 0:
