@@ -76,6 +76,15 @@ def test_same_batches_as_without_workers(num_workers, arguments):
     assert batches(num_workers) == batches(0)
 
 
+def test_the_number_of_workers_never_changes_an_order():
+    def batches(n):
+        dtorch.manual_seed(3)
+        loaders = [DataLoader(range(9), 2, shuffle=True, num_workers=n) for _ in range(2)]
+        return [(a.tolist(), b.tolist()) for a, b in zip(*loaders, strict=True)]
+
+    assert batches(2) == batches(0)
+
+
 @pytest.mark.parametrize("context", ["spawn", "forkserver"])
 def test_other_start_methods(context):
     x = dtorch.arange(10, dtype=dtorch.float64).reshape(5, 2)

@@ -15,9 +15,9 @@ from typing import Any, Generic, TypeVar
 from dtorch.core.random import Generator
 
 from .collate import default_collate, default_convert
-from .dataset import Dataset, IterableDataset
+from .dataset import IterableDataset
 from .fetch import Exhausted, Recipe
-from .sampler import BatchSampler, RandomSampler, Sampler, SequentialSampler, draw_seed
+from .sampler import BatchSampler, RandomSampler, SequentialSampler, draw_seed
 from .worker import Worker, WorkerInfo, stop_workers
 
 T_co = TypeVar("T_co", covariant=True)
@@ -62,11 +62,11 @@ class DataLoader(Generic[T_co]):
 
     def __init__(
         self,
-        dataset: Dataset[T_co],
+        dataset: Any,
         batch_size: int | None = 1,
         shuffle: bool | None = None,
-        sampler: Sampler[Any] | Iterable[Any] | None = None,
-        batch_sampler: Sampler[Any] | Iterable[Any] | None = None,
+        sampler: Iterable[Any] | None = None,
+        batch_sampler: Iterable[Any] | None = None,
         num_workers: int = 0,
         collate_fn: Callable[[list[Any]], Any] | None = None,
         pin_memory: bool = False,
@@ -92,27 +92,28 @@ class DataLoader(Generic[T_co]):
         self.generator = generator
         self.persistent_workers = persistent_workers
 
-        if sampler is None and not self._streams:
+        streams = isinstance(dataset, IterableDataset)
+        if sampler is None and not streams:
             sampler = (
-                RandomSampler(dataset, generator=generator)  # type: ignore[arg-type]
+                RandomSampler(dataset, generator=generator)
                 if shuffle
-                else SequentialSampler(dataset)  # type: ignore[arg-type]
+                else SequentialSampler(dataset)
             )
         if batch_sampler is not None:
             batch_size = None  # the batch sampler's affair
-        elif batch_size is not None and not self._streams:
-            batch_sampler = BatchSampler(sampler, batch_size, drop_last)  # type: ignore[arg-type]
+        elif batch_size is not None and sampler is not None:
+            batch_sampler = BatchSampler(sampler, batch_size, drop_last)
         self.batch_size = batch_size
         self.drop_last = drop_last
         self.sampler = sampler
         self.batch_sampler = batch_sampler
         self._batched = batch_sampler is not None or batch_size is not None
         self.collate_fn = collate_fn or (default_collate if self._batched else default_convert)
+        # What to ask for, batch by batch: indices, or of a stream just "more".
+        self._order: Any = batch_sampler if batch_sampler is not None else sampler
+        if streams:
+            self._order = itertools.repeat(None)
         self._made = True
-
-    @property
-    def _streams(self) -> bool:
-        return isinstance(self.dataset, IterableDataset)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in _FIXED and "_made" in self.__dict__:
@@ -124,13 +125,13 @@ class DataLoader(Generic[T_co]):
 
     def __len__(self) -> int:
         """Batches in a pass. For an IterableDataset an estimate, from the length it claims."""
-        if self._streams:
-            samples = len(self.dataset)  # type: ignore[arg-type]
-            if self.batch_size is None:
-                return samples
-            whole, rest = divmod(samples, self.batch_size)
-            return whole + (rest > 0 and not self.drop_last)
-        return len(self.batch_sampler if self._batched else self.sampler)  # type: ignore[arg-type]
+        if not isinstance(self.dataset, IterableDataset):
+            return len(self._order)
+        samples = len(self.dataset)
+        if self.batch_size is None:
+            return samples
+        whole, rest = divmod(samples, self.batch_size)
+        return whole + (rest > 0 and not self.drop_last)
 
     def __iter__(self) -> Iterator[Any]:
         if self.pin_memory:
@@ -140,7 +141,7 @@ class DataLoader(Generic[T_co]):
         # Drawn also without workers, so that the order doesn't depend on their number.
         seed = draw_seed(self.generator)
         if self.num_workers == 0:
-            return self._iterate_here()
+            return _batches_here(self._recipe().begin(), iter(self._order))
         iterator = self._iterator
         if iterator is None or not iterator.alive:
             iterator = WorkerIterator(self, seed)
@@ -149,23 +150,17 @@ class DataLoader(Generic[T_co]):
         iterator.begin()
         return iterator
 
-    def _iterate_here(self) -> Iterator[Any]:
-        fetch = self._recipe().begin()
-        for request in self._requests():
-            try:
-                batch = fetch(request)
-            except Exhausted:
-                return
-            yield batch
-
     def _recipe(self) -> Recipe:
         return Recipe(self.dataset, self.collate_fn, self._batched, self.batch_size, self.drop_last)
 
-    def _requests(self) -> Iterable[Any]:
-        """What to ask for, batch by batch: indices, or of a stream just "more"."""
-        if self._streams:
-            return itertools.repeat(None)
-        return self.batch_sampler if self._batched else self.sampler  # type: ignore[return-value]
+
+def _batches_here(fetch: Callable[[Any], Any], requests: Iterator[Any]) -> Iterator[Any]:
+    for request in requests:
+        try:
+            batch = fetch(request)
+        except Exhausted:
+            return
+        yield batch
 
 
 class WorkerIterator(Iterator[Any]):
@@ -182,9 +177,9 @@ class WorkerIterator(Iterator[Any]):
                 "have workers of its own; give it num_workers=0"
             )
         self._timeout = loader.timeout or None
-        self._ahead = loader.prefetch_factor * loader.num_workers  # type: ignore[operator]
+        self._ahead = (loader.prefetch_factor or 0) * loader.num_workers
         self._persistent = loader.persistent_workers
-        self._order = loader._requests()
+        self._order = loader._order
         self._pending: collections.deque[Worker] = collections.deque()  # one entry a request
         self._workers: list[Worker] = []
         self._stop = weakref.finalize(self, stop_workers, self._workers, os.getpid())

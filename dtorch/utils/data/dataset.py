@@ -74,12 +74,12 @@ class StackDataset(Dataset[Any]):
                 f"or by name (samples are dicts); got {len(args)} positional, {len(kwargs)} named"
             )
         self.datasets: Any = kwargs or args
-        lengths = [len(d) for d in self._members()]  # type: ignore[arg-type]
+        lengths = [len(d) for d in self._members()]
         if len(set(lengths)) > 1:
             raise ValueError(f"Size mismatch between datasets: their lengths are {lengths}")
         self._length = lengths[0]
 
-    def _members(self) -> Iterable[Dataset[Any]]:
+    def _members(self) -> Iterable[Any]:
         return self.datasets.values() if isinstance(self.datasets, dict) else self.datasets
 
     def __getitem__(self, index: int) -> Any:
@@ -95,12 +95,12 @@ class ConcatDataset(Dataset[T_co]):
     """One dataset after another, looked up by a single index."""
 
     def __init__(self, datasets: Iterable[Dataset[T_co]]) -> None:
-        self.datasets = list(datasets)
+        self.datasets: list[Any] = list(datasets)
         if not self.datasets:
             raise ValueError("datasets should not be an empty iterable")
         if any(isinstance(d, IterableDataset) for d in self.datasets):
             raise TypeError("ConcatDataset does not support IterableDataset; use ChainDataset")
-        lengths = [len(d) for d in self.datasets]  # type: ignore[arg-type]
+        lengths = [len(d) for d in self.datasets]
         self.cumulative_sizes = list(itertools.accumulate(lengths))
 
     def __len__(self) -> int:
@@ -118,8 +118,7 @@ class ConcatDataset(Dataset[T_co]):
 class ChainDataset(IterableDataset[Any]):
     """One iterable dataset after another, as one stream."""
 
-    def __init__(self, datasets: Iterable[Dataset[Any]]) -> None:
-        super().__init__()
+    def __init__(self, datasets: Iterable[Any]) -> None:
         self.datasets = datasets
 
     def __iter__(self) -> Iterator[Any]:
@@ -131,7 +130,7 @@ class ChainDataset(IterableDataset[Any]):
             yield from dataset
 
     def __len__(self) -> int:
-        return sum(len(d) for d in self.datasets)  # type: ignore[arg-type]
+        return sum(len(d) for d in self.datasets)
 
 
 class Subset(Dataset[T_co]):
@@ -175,7 +174,7 @@ def random_split(
     Raises:
         ValueError: the lengths don't add up, or a fraction lies outside [0, 1].
     """
-    total = len(dataset)  # type: ignore[arg-type]
+    total = len(dataset)  # type: ignore[arg-type] # torch's Dataset promises no length
     counts = _whole_counts(lengths, total)
     if sum(counts) != total:
         raise ValueError(
@@ -186,9 +185,9 @@ def random_split(
     return [Subset(dataset, list(itertools.islice(order, n))) for n in counts]
 
 
-def _whole_counts(lengths: Sequence[int | float], total: int) -> list[int]:
+def _whole_counts(lengths: Sequence[Any], total: int) -> list[int]:
     if not (math.isclose(sum(lengths), 1) and sum(lengths) <= 1):
-        return list(lengths)  # type: ignore[arg-type]
+        return list(lengths)
     for i, fraction in enumerate(lengths):
         if not 0 <= fraction <= 1:
             raise ValueError(f"Fraction at index {i} is not between 0 and 1: {fraction}")

@@ -46,8 +46,8 @@ class RandomSampler(Sampler[int]):
     Args:
         num_samples: how many to draw, ``len(data_source)`` if None. Without replacement, more
             than there are start over with a new permutation.
-        generator: where the order comes from. If None, each pass seeds one of its own from the
-            default generator, so that drawing in between doesn't change this pass.
+        generator: where each pass takes the seed of its order; the default one if None. Drawing
+            from it while a pass is under way doesn't change that pass.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class RandomSampler(Sampler[int]):
 
     def __iter__(self) -> Iterator[int]:
         n = len(self.data_source)
-        generator = self.generator or Generator().manual_seed(draw_seed(None))
+        generator = Generator().manual_seed(draw_seed(self.generator))
         return itertools.islice(self._draws(n, generator), self.num_samples if n else 0)
 
     def _draws(self, n: int, generator: Generator) -> Iterator[int]:
@@ -97,8 +97,8 @@ class SubsetRandomSampler(Sampler[int]):
         self.generator = generator
 
     def __iter__(self) -> Iterator[int]:
-        for i in randperm(len(self.indices), generator=self.generator).tolist():
-            yield self.indices[i]
+        order = randperm(len(self.indices), generator=self.generator).tolist()
+        return iter([self.indices[i] for i in order])
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -171,11 +171,9 @@ class BatchSampler(Sampler[list[int]]):
         self.drop_last = drop_last
 
     def __iter__(self) -> Iterator[list[int]]:
-        indices = iter(self.sampler)
-        while batch := list(itertools.islice(indices, self.batch_size)):
-            if len(batch) < self.batch_size and self.drop_last:
-                return
-            yield batch
+        indices = iter(self.sampler)  # now, not at the first batch: a sampler may draw numbers here
+        batches = iter(lambda: list(itertools.islice(indices, self.batch_size)), [])
+        return (b for b in batches if len(b) == self.batch_size or not self.drop_last)
 
     def __len__(self) -> int:
         whole, rest = divmod(len(self.sampler), self.batch_size)  # type: ignore[arg-type]

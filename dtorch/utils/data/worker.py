@@ -78,7 +78,6 @@ def _worker_main(
     sender = threading.Thread(target=_send_all, args=(outgoing, replies), daemon=True)
     sender.start()
 
-    initialised = init_fn is None
     fetch: Callable[[Any], Any] | None = None
     while sender.is_alive():
         try:
@@ -89,9 +88,9 @@ def _worker_main(
             fetch = None
             continue
         try:
-            if not initialised:
-                init_fn(info.id)  # type: ignore[misc]
-                initialised = True
+            if init_fn is not None:
+                init_fn(info.id)
+                init_fn = None
             fetch = fetch or recipe.begin()
             reply = pickle.dumps(("batch", fetch(request)), protocol=5)
         except Exhausted:

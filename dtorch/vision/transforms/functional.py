@@ -119,7 +119,7 @@ def vflip(image: Any) -> Any:
     return _check(image).flip(-2)
 
 
-def pad(image: Any, padding: int | Sequence[int], fill: float = 0) -> Any:
+def pad(image: Any, padding: int | Sequence[int], fill: int = 0) -> Any:
     """Adds a border of ``fill``.
 
     Args:

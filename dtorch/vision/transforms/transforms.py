@@ -111,7 +111,7 @@ class CenterCrop:
 class Pad:
     """A border of ``fill``: one width, (left/right, top/bottom) or (left, top, right, bottom)."""
 
-    def __init__(self, padding: int | Sequence[int], fill: float = 0) -> None:
+    def __init__(self, padding: int | Sequence[int], fill: int = 0) -> None:
         self.padding = padding
         self.fill = fill
 
@@ -135,7 +135,7 @@ class RandomCrop:
         size: int | Sequence[int],
         padding: int | Sequence[int] | None = None,
         pad_if_needed: bool = False,
-        fill: float = 0,
+        fill: int = 0,
     ) -> None:
         self.size = F.pair(size)
         self.padding = padding
