@@ -92,8 +92,8 @@ class DataLoader(Generic[T_co]):
         self.generator = generator
         self.persistent_workers = persistent_workers
 
-        streams = isinstance(dataset, IterableDataset)
-        if sampler is None and not streams:
+        self._streams = isinstance(dataset, IterableDataset)
+        if sampler is None and not self._streams:
             sampler = (
                 RandomSampler(dataset, generator=generator)
                 if shuffle
@@ -111,7 +111,7 @@ class DataLoader(Generic[T_co]):
         self.collate_fn = collate_fn or (default_collate if self._batched else default_convert)
         # What to ask for, batch by batch: indices, or of a stream just "more".
         self._order: Any = batch_sampler if batch_sampler is not None else sampler
-        if streams:
+        if self._streams:
             self._order = itertools.repeat(None)
         self._made = True
 
@@ -125,7 +125,7 @@ class DataLoader(Generic[T_co]):
 
     def __len__(self) -> int:
         """Batches in a pass. For an IterableDataset an estimate, from the length it claims."""
-        if not isinstance(self.dataset, IterableDataset):
+        if not self._streams:
             return len(self._order)
         samples = len(self.dataset)
         if self.batch_size is None:
