@@ -24,11 +24,11 @@ from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 import pytest
+
+from dtorch.parallel.identity import check_mpi, detect
 from dtorch_run import machine, plan
 from dtorch_run.job import Job
 from dtorch_run.report import Ending, Outcome, how
-
-from dtorch.parallel.identity import check_mpi, detect
 
 WORLD = detect(os.environ)
 FOLDER = os.environ.get("DTORCH_TEST_FOLDER")  # where a rank that we started leaves its result
