@@ -49,7 +49,8 @@ def main() -> None:
         _leave(folder, rank, f"SystemExit: {error.code}", "", code)
     except BaseException as error:  # noqa: BLE001 (the launcher reports it)
         error.__traceback__ = _of_user(error.__traceback__)
-        summary = traceback.format_exception_only(type(error), error)[-1].strip()
+        message = str(error).strip()
+        summary = ": ".join([type(error).__name__, *message.splitlines()[:1]])
         code = 128 + signal.SIGINT if isinstance(error, KeyboardInterrupt) else 1
         _leave(folder, rank, summary, "".join(traceback.format_exception(error)), code)
 

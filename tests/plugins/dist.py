@@ -17,6 +17,7 @@ import os
 import signal
 import sys
 import tempfile
+import threading
 import time
 import zlib
 from array import array
@@ -51,7 +52,10 @@ class Result(NamedTuple):
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "dist(n, timeout=30): run the test's body on n ranks")
-    if FOLDER is None and WORLD.size > 1:
+    # Ranks must not share a folder: pytest's own is swept by whichever rank is done first.
+    if FOLDER is not None:
+        config.option.basetemp = Path(FOLDER) / f"rank{WORLD.rank}"
+    elif WORLD.size > 1:
         config.pluginmanager.register(Peers(config), "dist_peers")
 
 
@@ -165,10 +169,11 @@ def _block(end: Ending, results: list[Result | None], output: Recorder) -> str:
     """What is known of one rank: its failure, or the stack where it was stopped."""
     rank = end.rank or 0
     result = results[rank]
-    if result is not None:
+    if result is not None and (result.outcome == "failed" or end.code == 0):
         return f"---- rank {end.rank}: {result.outcome} ----\n{result.text}"
     stack = end.traceback.partition("/_pytest/")[0].rpartition("\n")[0] or end.traceback
     title = "stopped here" if end.stopped else how(end)
+    title = f"{result.outcome}, then {title}" if result is not None else title
     return "\n".join([f"---- rank {end.rank}: {title} ----", stack, *output.lines[rank][-20:]])
 
 
@@ -186,6 +191,8 @@ class Peers:
         self.pids = self.comm.allgather(os.getpid())
         self.stderr = os.fdopen(os.dup(sys.__stderr__.fileno()), "w")  # pytest captures its own
         faulthandler.register(signal.SIGUSR1, self.stderr, all_threads=False)
+        self.folder = tempfile.TemporaryDirectory()
+        config.option.basetemp = Path(self.folder.name) / "base"
         self.started = 0.0
         self.timeout = 0.0
         self.stdout = sys.stdout
@@ -196,6 +203,10 @@ class Peers:
     def pytest_sessionstart(self) -> None:
         sys.stdout = self.stdout
 
+    @pytest.hookimpl(trylast=True)
+    def pytest_unconfigure(self) -> None:
+        self.folder.cleanup()
+
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logstart(self, nodeid: str) -> None:
         self.started = time.monotonic()
@@ -204,14 +215,19 @@ class Peers:
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
         marker = item.get_closest_marker("dist")
         self.timeout = _arguments(marker)[1] if marker else 60.0
-        # A rank that is stuck in C can't be interrupted, but it can say where, and end.
-        faulthandler.dump_traceback_later(self.timeout, exit=True, file=self.stderr)
+        # A rank that is stuck in C can't be interrupted, but it can say where, and end; not at
+        # once, because mpirun ends the others with it, and they too have to say where they are.
+        faulthandler.dump_traceback_later(self.timeout, file=self.stderr)
+        self.ender = threading.Timer(self.timeout + 1.0, os._exit, [1])
+        self.ender.daemon = True
+        self.ender.start()
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
         report = yield
         if _is_verdict(report):
             faulthandler.cancel_dump_traceback_later()
+            self.ender.cancel()
             self._agree(item.nodeid, report)
         return report
 
