@@ -210,10 +210,13 @@ class WorkerIterator(Iterator[Any]):
             if kind == "exhausted":
                 self._active.remove(worker)
             self._ask_for_one()
-            if kind == "error":
-                raise content
             if kind == "batch":
                 return content
+            if kind == "error":
+                try:
+                    raise content
+                finally:
+                    del content  # else it and this frame would keep each other, and the workers
         if not self._persistent:
             self._stop()
         raise StopIteration

@@ -173,10 +173,8 @@ class Worker:
 
     def request(self, what: Any) -> None:
         """Asks for one more batch. Replies come in the order of the requests."""
-        try:
+        with contextlib.suppress(BrokenPipeError):  # `receive` tells, after what it did send
             self._requests.send(what)
-        except BrokenPipeError:
-            raise self._lost() from None
 
     def receive(self, timeout: float | None) -> tuple[str, Any]:
         """The next reply: ("batch", batch), ("exhausted", None) or ("error", exception).
@@ -190,9 +188,10 @@ class Worker:
                     f"DataLoader timed out after {timeout} seconds waiting for worker {self.id} "
                     f"(pid {self._process.pid})"
                 )
-            kind, content = pickle.loads(self._replies.recv_bytes())
+            reply = self._replies.recv_bytes()
         except (EOFError, OSError):
             raise self._lost() from None
+        kind, content = pickle.loads(reply)
         return kind, _rebuilt(*content) if kind == "error" else content
 
     def _lost(self) -> RuntimeError:
