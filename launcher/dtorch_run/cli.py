@@ -26,6 +26,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a job; the exit code of its first failing rank, or 128 + n if signal n ended it."""
     arguments = _parser().parse_args(argv)
     try:
+        if sys.platform != "linux":
+            raise UsageError(
+                f"dtorch-run needs Linux, this is {sys.platform}: "
+                "start the ranks with `mpirun -n N python script.py` instead"
+            )
         options = _options(arguments)
         with reserve_port() as holder:
             machine = look(holder.getsockname()[1], ask_mpi=options.backend != "local")

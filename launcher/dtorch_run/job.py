@@ -5,6 +5,7 @@ A rank that fails ends the others; what each left behind becomes its `Ending`.
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import json
 import os
@@ -174,18 +175,16 @@ class Job:
         if process.rank is not None:
             self._endings.append(self._ending(process.rank, code, now))
         else:
-            told = [r for r in range(self._plan.size) if (self._folder / f"{r}.json").exists()]
-            ranks: list[int | None] = [*told] or [None]
-            self._endings += [self._ending(rank, code, now) for rank in ranks]
+            ends = [self._ending(rank, code, now) for rank in range(self._plan.size)]
+            told = [end for end in ends if end.summary or end.traceback]  # the others left no word
+            self._endings += told or [self._ending(None, code, now)]
         if code != 0:
             self._fail()
 
     def _on_timeout(self) -> None:
         if self._stopped_at is None:
             self._timed_out = True
-            # mpirun doesn't pass SIGABRT on to its ranks
-            mpirun = self._plan.starter == "mpirun"
-            self._stop(signal.SIGTERM if mpirun else signal.SIGABRT, _GRACE_AFTER_FAILURE)
+            self._stop(signal.SIGABRT, _GRACE_AFTER_FAILURE)
 
     def _fail(self) -> None:
         if not self._failed:
@@ -201,9 +200,17 @@ class Job:
     def _stop(self, signum: int, grace: float) -> None:
         self._stopped_at = self._stopped_at or time.monotonic()
         for process in self._running:
-            process.send(signum)
-            process.send(signal.SIGCONT)  # a stopped process would never see it
+            if process.rank is None and signum == signal.SIGABRT:
+                self._abort_ranks()  # mpirun would keep it to itself
+            else:
+                process.send(signum)
+                process.send(signal.SIGCONT)  # a stopped process would never see it
         self._after(grace, self._kill)
+
+    def _abort_ranks(self) -> None:
+        for path in self._folder.glob("*.pid"):
+            with contextlib.suppress(ProcessLookupError, ValueError):  # gone, or not yet written
+                os.kill(int(path.read_text()), signal.SIGABRT)
 
     def _kill(self) -> None:
         for process in self._running:
@@ -289,10 +296,12 @@ def _read_ready(fd: int) -> bytes:
 
 
 def _without_us(stack: str) -> str:
-    """faulthandler's stack without the worker's frames, which say nothing to the user."""
-    ours = (f'File "{Path(__file__).with_name("worker.py")}"', 'File "<frozen runpy>"')
+    """faulthandler's stacks without what says nothing to the user, such as the worker's frames."""
+    worker = f'  File "{Path(__file__).with_name("worker.py")}"'
+    noise = (worker, '  File "<frozen runpy>"', "Extension modules: ")
     lines = stack.splitlines(keepends=True)
-    return "".join(line for line in lines if not line.lstrip().startswith(ours))
+    kept = "".join(line for line in lines if not line.startswith(noise)).rstrip("\n")
+    return f"{kept}\n" if kept else ""
 
 
 def _read(path: Path) -> str:

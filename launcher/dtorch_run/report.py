@@ -54,7 +54,7 @@ def describe(outcome: Outcome) -> str:
     late = sorted((end for end in outcome.endings if end.stopped), key=_name)
     names = ", ".join(_name(end) for end in late)
     if outcome.signal is not None:
-        return _say(f"stopped by {signal.Signals(outcome.signal).name}")
+        return _say(f"stopped by {_signal_name(outcome.signal)}")
     if first is not None:
         others = (end for end in outcome.endings if end.code != 0 and end not in (first, *late))
         text = "".join(_say(f"{_name(end)} failed after it: {how(end)}") for end in others)
@@ -89,4 +89,11 @@ def how(end: Ending) -> str:
     if end.code > 0:
         return f"exit code {end.code}"
     hint = ", perhaps by the kernel for want of memory" if end.code == -signal.SIGKILL else ""
-    return f"killed by {signal.Signals(-end.code).name}{hint}"
+    return f"killed by {_signal_name(-end.code)}{hint}"
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # a real-time signal
+        return f"signal {number}"

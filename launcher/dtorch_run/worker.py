@@ -34,7 +34,7 @@ def main() -> None:
     _know_rank()
     folder = os.environ.pop("DTORCH_RUN_DIR")
     rank = os.environ["RANK"]
-    _take_streams(folder, rank)
+    _meet_launcher(folder, rank)
     # Held open for good: faulthandler writes to the descriptor when the process crashes.
     crash = open(os.path.join(folder, f"{rank}.crash"), "w")  # noqa: SIM115
     faulthandler.enable(crash)
@@ -78,14 +78,19 @@ def _know_rank() -> None:
     os.environ.setdefault("LOCAL_RANK", os.environ.get("OMPI_COMM_WORLD_LOCAL_RANK", ""))
 
 
-def _take_streams(folder: str, rank: str) -> None:
-    """Write to the launcher's own pipes, where it made them: mpirun would mix the ranks' lines."""
+def _meet_launcher(folder: str, rank: str) -> None:
+    """Under mpirun we are not the launcher's child: tell it our pid, and write to its own pipes.
+
+    mpirun would mix the ranks' lines, and passes on few signals.
+    """
+    if not os.path.exists(os.path.join(folder, f"{rank}.1")):
+        return
+    with open(os.path.join(folder, f"{rank}.pid"), "w") as file:
+        file.write(str(os.getpid()))
     for stream in (1, 2):
-        fifo = os.path.join(folder, f"{rank}.{stream}")
-        if os.path.exists(fifo):
-            pipe = os.open(fifo, os.O_WRONLY)
-            os.dup2(pipe, stream)
-            os.close(pipe)
+        pipe = os.open(os.path.join(folder, f"{rank}.{stream}"), os.O_WRONLY)
+        os.dup2(pipe, stream)
+        os.close(pipe)
 
 
 def _run(how: str, target: str, args: list[str]) -> None:

@@ -158,23 +158,38 @@ def _conclude(outcome: Outcome, results: list[Result | None], output: Recorder) 
         if kinds == {"xfailed"}:
             pytest.xfail(text)
     first = outcome.first_failure()
-    ends = sorted(outcome.endings, key=lambda end: (end is not first, end.rank or 0))
-    blocks = [_block(end, results, output) for end in ends]
+    ends = {end.rank: end for end in outcome.endings}
+    order = sorted(range(len(results)), key=lambda rank: _gravity(results[rank], ends.get(rank)))
+    blocks = [_block(rank, ends.get(rank), results[rank], output.lines[rank]) for rank in order]
+    if None in ends:
+        blocks.append(f"mpirun: {how(ends[None])}")
     if first is None and outcome.timeout is not None:
         blocks.append(f"not done after {outcome.timeout:g} s")
     pytest.fail("\n".join(blocks), pytrace=False)
 
 
-def _block(end: Ending, results: list[Result | None], output: Recorder) -> str:
+def _gravity(result: Result | None, end: Ending | None) -> int:
+    """Failed tests first, then ranks that died, then those that were stopped, then the rest."""
+    if result is not None and result.outcome == "failed":
+        return 0
+    if end is None or end.code == 0:
+        return 3
+    return 2 if end.stopped else 1
+
+
+def _block(rank: int, end: Ending | None, result: Result | None, lines: list[str]) -> str:
     """What is known of one rank: its failure, or the stack where it was stopped."""
-    rank = end.rank or 0
-    result = results[rank]
-    if result is not None and (result.outcome == "failed" or end.code == 0):
-        return f"---- rank {end.rank}: {result.outcome} ----\n{result.text}"
-    stack = end.traceback.partition("/_pytest/")[0].rpartition("\n")[0] or end.traceback
-    title = "stopped here" if end.stopped else how(end)
-    title = f"{result.outcome}, then {title}" if result is not None else title
-    return "\n".join([f"---- rank {end.rank}: {title} ----", stack, *output.lines[rank][-20:]])
+    states, text = [], ""
+    if result is not None:
+        states.append(result.outcome)
+        text = result.text
+    if end is not None and end.code != 0 and states != ["failed"]:
+        states.append("stopped here" if end.stopped else how(end))
+        stack = end.traceback.partition("/_pytest/")[0].rpartition("\n")[0] or end.traceback
+        text = "\n".join([stack, *lines[-20:]])
+    elif not states:
+        states, text = ["no result"], "\n".join(lines[-20:])
+    return f"---- rank {rank}: {', then '.join(states)} ----\n{text}"
 
 
 # -- ranks of one mpirun -------------------------------------------------------------------------
