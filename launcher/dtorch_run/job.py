@@ -137,7 +137,7 @@ class Job:
         data = _read_ready(fd)
         if data:
             self._streams[fd].feed(data)
-        else:
+        elif data is not None:
             self._unfollow(fd)
 
     def _on_pmi(self, rank: int) -> None:
@@ -166,8 +166,8 @@ class Job:
     def _on_exit(self, process: Process) -> None:
         now = time.monotonic()
         process.sweep()
-        all_streams = process.rank is None
-        for fd in list(self._streams) if all_streams else [process.stdout, process.stderr]:
+        mpirun = process.rank is None  # all ranks end with it
+        for fd in list(self._streams) if mpirun else [process.stdout, process.stderr]:
             self._unfollow(fd)
         self._selector.unregister(process.pidfd)
         self._running.remove(process)
@@ -237,9 +237,10 @@ class Job:
         """Pass on what is left in a pipe, and close it."""
         stream = self._streams.pop(fd, None)
         if stream is not None:
-            # Its writers are gone, or out of our reach in a session of their own: don't wait.
-            while data := _read_ready(fd):
-                stream.feed(data)
+            # Its writers are gone, or out of our reach in a session of their own: don't wait, and
+            # read no more than a pipe holds (1 MiB at most, pipe(7)).
+            for _ in range(16):
+                stream.feed(_read_ready(fd) or b"")
             stream.end()
             self._selector.unregister(fd)
             os.close(fd)
@@ -253,10 +254,10 @@ class Job:
         self._kill()
         for process in self._running:
             process.reap()
-        for fd in list(self._streams):
-            self._unfollow(fd)
-        for rank in list(self._links):
-            self._unlink(rank)
+        for fd in self._streams:  # none, unless the output itself has failed
+            os.close(fd)
+        for link in self._links.values():
+            link.close()
         self._selector.close()
         for segment in self._pmi.segments():  # a killed rank leaves its shared memory behind
             for path in Path("/dev/shm").glob(f"{segment}*"):
@@ -287,12 +288,12 @@ class _Stream:
             self._output.bar(self._rank, b"")
 
 
-def _read_ready(fd: int) -> bytes:
-    """What a pipe holds right now; empty at its end or when there is nothing."""
+def _read_ready(fd: int) -> bytes | None:
+    """What a pipe holds right now; empty at its end, None when there is nothing yet."""
     try:
         return os.read(fd, 1 << 16)
     except BlockingIOError:
-        return b""
+        return None
 
 
 def _without_us(stack: str) -> str:

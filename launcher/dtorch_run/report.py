@@ -39,22 +39,20 @@ class Outcome:
         return min(failed, key=lambda end: (not _was_killed(end), end.time), default=None)
 
     def exit_code(self) -> int:
-        """The launcher's own: 128 + n for signal n, else the first failing rank's."""
-        if self.signal is not None:
-            return 128 + self.signal
+        """The launcher's own: that of the first failing rank, or 128 + n for signal n."""
         first = self.first_failure()
         if first is not None:
             return first.code if first.code > 0 else 128 - first.code
+        if self.signal is not None:
+            return 128 + self.signal
         return _TIMED_OUT if self.timeout is not None else 0
 
 
 def describe(outcome: Outcome) -> str:
     """The report of a job, the first failing rank's traceback last; nothing if all went well."""
     first = outcome.first_failure()
-    late = sorted((end for end in outcome.endings if end.stopped), key=_name)
+    late = sorted((end for end in outcome.endings if end.stopped), key=lambda end: end.rank or 0)
     names = ", ".join(_name(end) for end in late)
-    if outcome.signal is not None:
-        return _say(f"stopped by {_signal_name(outcome.signal)}")
     if first is not None:
         others = (end for end in outcome.endings if end.code != 0 and end not in (first, *late))
         text = "".join(_say(f"{_name(end)} failed after it: {how(end)}") for end in others)
@@ -64,6 +62,8 @@ def describe(outcome: Outcome) -> str:
             return text + _say(f"mpirun failed, see its message: {how(first)}")
         text += _say(f"{_name(first)} of {outcome.size} failed first: {how(first)}")
         return text + first.traceback
+    if outcome.signal is not None:
+        return _say(f"stopped by {_signal_name(outcome.signal)}")
     if outcome.timeout is not None:
         stacks = (_say(f"{_name(end)} was here:") + end.traceback for end in late)
         return "".join(stacks) + _say(f"{names} still running after {outcome.timeout:g} s: stopped")

@@ -87,7 +87,10 @@ def family(request, script, tmp_path) -> Iterator[tuple[subprocess.Popen[str], l
     """A running job of 2 ranks with a child each: (launcher, pids of ranks and children)."""
     path = script(FAMILY.format(group=request.param))
     launcher = subprocess.Popen(
-        command("--backend=local", path, str(tmp_path)), stderr=subprocess.PIPE, text=True
+        command("--backend=local", path, str(tmp_path)),
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        stderr=subprocess.PIPE,
+        text=True,
     )
     pids: list[int] = []
     try:
@@ -270,7 +273,8 @@ def test_a_pipe_reaches_rank_0(script):
     assert sorted(done.stdout.splitlines()) == ["[0] 'text'", "[1] ''"]
 
 
-def test_a_reader_that_leaves_ends_the_job(script):
+def test_a_reader_that_leaves_ends_the_job(script, tmp_path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
     path = script("while True: print('x' * 100)")
     line = f"{subprocess.list2cmdline(command('--backend=local', path))} | head -n 1"
     done = subprocess.run(
@@ -278,6 +282,7 @@ def test_a_reader_that_leaves_ends_the_job(script):
     )
     assert done.returncode == 141
     assert done.stderr == ""
+    assert [path.name for path in tmp_path.iterdir()] == ["script.py"]
 
 
 def test_the_command_line_wins_over_the_preset(script, tmp_path):

@@ -49,6 +49,12 @@ def test_a_signal_to_the_launcher():
     assert describe(outcome) == "dtorch-run: stopped by SIGTERM\n"
 
 
+def test_a_failure_before_the_signal_is_what_counts():
+    outcome = Outcome(2, (RAISED, STOPPED), signal=signal.SIGINT)
+    assert outcome.exit_code() == 1
+    assert describe(outcome).endswith("ValueError: x\n")
+
+
 def test_a_timeout_shows_the_stacks():
     stuck = Ending(0, -signal.SIGABRT, 3.0, True, "", "File x, line 3\n")
     outcome = Outcome(2, (stuck, Ending(1, 0, 1.0, False)), timeout=1.5)
