@@ -1,0 +1,44 @@
+"""dtorch: distributed data-parallel training in Python, with PyTorch's names and behaviour.
+
+    import dtorch
+    from dtorch import nn, optim
+    from dtorch.nn.parallel import DistributedDataParallel
+
+Submodules are imported on first use, so that `import dtorch` is quick.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from .core import dtype as _dtypes
+from .core.autograd import backward as _backward  # noqa: F401
+from .core.device import device
+from .core.dtype import (
+    bfloat16, cdouble, cfloat, complex64, complex128, double, dtype, float16, float32, float64,
+    get_default_dtype, half, int8, int16, int32, int64, long, promote_types, set_default_dtype, short,
+    uint8,
+)  # fmt: skip
+from .core.methods import FUNCTIONS as _functions
+from .core.modes import (
+    enable_grad, inference_mode, is_grad_enabled, is_inference_mode_enabled, no_grad,
+    set_grad_enabled,
+)  # fmt: skip
+from .core.tensor import Size, Tensor
+
+__version__ = "0.1.0"
+
+bool, int, float = _dtypes.bool_, _dtypes.int_, _dtypes.float_
+globals().update(_functions)
+
+_SUBMODULES = {
+    "autograd", "cuda", "distributed", "linalg", "nn", "optim", "parallel", "random", "utils",
+    "vision",
+}  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    if name in _SUBMODULES:
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module 'dtorch' has no attribute {name!r}")

@@ -1,0 +1,22 @@
+"""Array namespaces.  The only package that imports numpy, scipy or cupy for kernels.
+
+A backend is a module that offers NumPy's names plus the few functions that NumPy lacks and training
+needs (`erf`, `scatter_add` ...).  `of(array)` picks it by the array's type, never by protocol.
+"""
+
+from types import ModuleType
+
+from . import cpu
+from .cpu import ndarray
+
+
+def of(*arrays: object) -> ModuleType:
+    """The backend whose arrays these are; the CPU's when there is none among them."""
+    for a in arrays:
+        if type(a) is ndarray:
+            return cpu
+        if type(a).__module__.partition(".")[0] == "cupy":
+            from . import cuda
+
+            return cuda
+    return cpu

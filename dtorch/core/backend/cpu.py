@@ -1,0 +1,83 @@
+"""The CPU backend: NumPy under its own names, and what NumPy lacks."""
+
+import importlib
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+
+from .allocator import keep_freed_memory
+
+keep_freed_memory()
+np.seterr(all="ignore")  # IEEE results without warnings, as in torch
+
+name = "cpu"
+ndarray = np.ndarray
+bfloat16 = np.dtype(ml_dtypes.bfloat16)
+
+
+def __getattr__(attr: str) -> Any:
+    """Everything that NumPy has, kept here after the first look."""
+    value = getattr(np, attr)
+    globals()[attr] = value
+    return value
+
+
+def special(function: str) -> Any:
+    """A function of scipy.special, which is imported on first use only."""
+    return getattr(importlib.import_module("scipy.special"), function)
+
+
+def erf(x: Any) -> Any:
+    return special("erf")(x)
+
+
+def as_strided(a: Any, shape: Any, strides: Any) -> Any:
+    """A view of `a` with these shape and strides (in bytes)."""
+    return np.lib.stride_tricks.as_strided(a, shape, strides)
+
+
+def strided_storage(a: Any, shape: Any, strides: Any, offset: int) -> Any:
+    """A view of the whole buffer that `a` lies in; strides and offset in elements."""
+    flat, step = root(a), a.itemsize
+    if not flat.size or 0 in shape:
+        return np.ndarray(shape, a.dtype)
+    base = flat if type(flat.base) is not ndarray else flat.base
+    return np.ndarray(shape, a.dtype, base, offset * step, [s * step for s in strides])
+
+
+def root(a: Any) -> Any:
+    """The array that owns the memory which `a` is a view of."""
+    while type(a.base) is ndarray:
+        a = a.base
+    return a
+
+
+def address(a: Any) -> int:
+    return a.__array_interface__["data"][0]
+
+
+def scatter_add(target: Any, index: Any, value: Any) -> None:
+    """target[index] += value, where an index that comes twice adds twice."""
+    np.add.at(target, index, value)
+
+
+def index_rows_add(target: Any, rows: Any, value: Any) -> None:
+    """target[rows[i]] += value[i]; sorts instead of `add.at`, which is slow for whole rows.
+
+    target: (V, ...), rows: (N,) integers, value: (N, ...)
+    """
+    if not rows.size:
+        return
+    order = np.argsort(rows, kind="stable")
+    rows = rows[order]
+    starts = np.flatnonzero(np.concatenate(([True], rows[1:] != rows[:-1])))
+    target[rows[starts]] += np.add.reduceat(value[order], starts, axis=0)
+
+
+def to_numpy(a: Any) -> Any:
+    return a
+
+
+def synchronize() -> None:
+    """The CPU has nothing in flight."""

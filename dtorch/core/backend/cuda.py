@@ -1,0 +1,95 @@
+"""The CUDA backend: CuPy under its own names, and what CuPy lacks.  Imported on first use only."""
+
+import importlib
+import os
+from typing import Any
+
+import ml_dtypes  # before CuPy, which looks for bfloat16 when it is imported
+import numpy as np
+
+name = "cuda"
+
+
+def why_not() -> str | None:
+    """Why CUDA cannot be used here, in words, or None where it can."""
+    if importlib.util.find_spec("cupy") is None:
+        return "CuPy is not installed: pip install 'dtorch[cuda]'"
+    try:
+        import ctypes
+
+        ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return "there is no NVIDIA driver (libcuda.so.1 was not found)"
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None and not visible.strip().strip("-1"):
+        return f"CUDA_VISIBLE_DEVICES={visible!r} hides every GPU"
+    cp = importlib.import_module("cupy")
+    if not cp.cuda.is_available():
+        return "the CUDA runtime finds no GPU"
+    return None
+
+
+_reason = why_not()
+if _reason is not None:
+    raise ImportError(f"CUDA is not available: {_reason}")
+
+cp = importlib.import_module("cupy")
+ndarray = cp.ndarray
+bfloat16 = np.dtype(ml_dtypes.bfloat16)
+
+
+def __getattr__(attr: str) -> Any:
+    """Everything that CuPy has, kept here after the first look."""
+    value = getattr(cp, attr)
+    globals()[attr] = value
+    return value
+
+
+def special(function: str) -> Any:
+    """A function of cupyx.scipy.special."""
+    return getattr(importlib.import_module("cupyx.scipy.special"), function)
+
+
+def erf(x: Any) -> Any:
+    return special("erf")(x)
+
+
+def as_strided(a: Any, shape: Any, strides: Any) -> Any:
+    """A view of `a` with these shape and strides (in bytes)."""
+    return cp.lib.stride_tricks.as_strided(a, shape, strides)
+
+
+def strided_storage(a: Any, shape: Any, strides: Any, offset: int) -> Any:
+    """A view of the whole buffer that `a` lies in; strides and offset in elements."""
+    owner, step = root(a), a.itemsize
+    return cp.ndarray(shape, a.dtype, owner.data + offset * step, [s * step for s in strides])
+
+
+def root(a: Any) -> Any:
+    """The array that owns the memory which `a` is a view of."""
+    while a.base is not None:
+        a = a.base
+    return a
+
+
+def address(a: Any) -> int:
+    return a.data.ptr
+
+
+def scatter_add(target: Any, index: Any, value: Any) -> None:
+    """target[index] += value, where an index that comes twice adds twice."""
+    importlib.import_module("cupyx").scatter_add(target, index, value)
+
+
+def index_rows_add(target: Any, rows: Any, value: Any) -> None:
+    """target[rows[i]] += value[i].  target: (V, ...), rows: (N,) integers, value: (N, ...)"""
+    scatter_add(target, rows, value)
+
+
+def to_numpy(a: Any) -> Any:
+    return cp.asnumpy(a)
+
+
+def synchronize() -> None:
+    """Wait until the current device has done what was asked of it."""
+    cp.cuda.get_current_stream().synchronize()

@@ -1,0 +1,173 @@
+"""Data types, torch's rules of type promotion, and the default dtype."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .backend.cpu import bfloat16 as np_bfloat16
+from .backend.cpu import dtype as np_dtype
+
+
+class dtype:
+    """A data type, such as dtorch.float32.  There is one object for each."""
+
+    __slots__ = ("name", "np", "category", "itemsize")
+
+    def __init__(self, name: str, np: Any, category: int) -> None:
+        self.name = name
+        self.np = np
+        self.category = category  # 0 bool, 1 integer, 2 floating point, 3 complex
+        self.itemsize = np.itemsize
+
+    @property
+    def is_floating_point(self) -> bool:
+        return self.category == 2
+
+    @property
+    def is_complex(self) -> bool:
+        return self.category == 3
+
+    @property
+    def is_signed(self) -> bool:
+        return self.category >= 2 or self.np.kind == "i"
+
+    def to_complex(self) -> dtype:
+        return {"float32": complex64, "float64": complex128}.get(self.name, complex64)
+
+    def to_real(self) -> dtype:
+        return {"complex64": float32, "complex128": float64}.get(self.name, self)
+
+    def __repr__(self) -> str:
+        return f"dtorch.{self.name}"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return dtype_named, (self.name,)
+
+
+def dtype_named(name: str) -> dtype:
+    return ALL[name]
+
+
+uint8 = dtype("uint8", np_dtype("uint8"), 1)
+int8 = dtype("int8", np_dtype("int8"), 1)
+int16 = short = dtype("int16", np_dtype("int16"), 1)
+int32 = int_ = dtype("int32", np_dtype("int32"), 1)
+int64 = long = dtype("int64", np_dtype("int64"), 1)
+float16 = half = dtype("float16", np_dtype("float16"), 2)
+bfloat16 = dtype("bfloat16", np_bfloat16, 2)
+float32 = float_ = dtype("float32", np_dtype("float32"), 2)
+float64 = double = dtype("float64", np_dtype("float64"), 2)
+complex64 = cfloat = dtype("complex64", np_dtype("complex64"), 3)
+complex128 = cdouble = dtype("complex128", np_dtype("complex128"), 3)
+bool_ = dtype("bool", np_dtype("bool"), 0)
+
+ALL = {d.name: d for d in list(globals().values()) if isinstance(d, dtype)}
+OF_NUMPY = {d.np: d for d in ALL.values()}
+
+
+def of_numpy(np_type: Any) -> dtype:
+    """The dtype of arrays of a NumPy dtype; TypeError when there is none (strings, objects)."""
+    found = OF_NUMPY.get(np_type)
+    if found is None:
+        raise TypeError(
+            f"can't convert a numpy array of dtype {np_type}. The only supported types are: "
+            f"{', '.join(ALL)}."
+        )
+    return found
+
+
+# ---- the default -----------------------------------------------------------------------------
+
+_default = float32
+
+
+def get_default_dtype() -> dtype:
+    return _default
+
+
+def set_default_dtype(d: dtype) -> None:
+    """Set what Python floats become; TypeError unless `d` is a floating point dtype."""
+    global _default
+    if not isinstance(d, dtype) or not d.is_floating_point:
+        raise TypeError(f"only floating-point types are supported as the default type, got {d}")
+    _default = d
+
+
+# ---- promotion -------------------------------------------------------------------------------
+
+_INTS = [uint8, int8, int16, int32, int64]
+_FLOATS = [float16, bfloat16, float32, float64]
+
+
+def _promote(a: dtype, b: dtype) -> dtype:
+    if a is b:
+        return a
+    low, high = sorted((a, b), key=lambda d: d.category)
+    if low.category < high.category:
+        if high.is_complex and low.is_floating_point:
+            return complex128 if float64 in (low, high) or high is complex128 else complex64
+        return high
+    if a.category == 1:
+        if uint8 in (a, b):  # uint8 needs one size up from int8 to hold both
+            other = b if a is uint8 else a
+            return int16 if other is int8 else other
+        return max(a, b, key=lambda d: d.itemsize)
+    if {a, b} == {float16, bfloat16}:
+        return float32
+    return max(a, b, key=lambda d: d.itemsize)
+
+
+_TABLE = {(a, b): _promote(a, b) for a in ALL.values() for b in ALL.values()}
+
+
+def promote_types(a: dtype, b: dtype) -> dtype:
+    """The smallest dtype that holds both: torch's table, in which no integer widens a float."""
+    return _TABLE[a, b]
+
+
+def of_scalar(x: object) -> dtype:
+    """The dtype that a Python number stands for."""
+    if isinstance(x, bool):
+        return bool_
+    if isinstance(x, int):
+        return int64
+    if isinstance(x, float):
+        return _default
+    if isinstance(x, complex):
+        return _default.to_complex()
+    raise TypeError(f"expected a Tensor or a number, got {type(x).__name__}")
+
+
+def result_dtype(operands: Any) -> dtype:
+    """The dtype of an op on these arrays and Python numbers.
+
+    Arrays with dimensions decide; 0-d arrays, then numbers, only when their category (bool,
+    integer, floating point, complex) is a higher one.
+    """
+    dims = zeros = numbers = None
+    for x in operands:
+        d = of_numpy(x.dtype) if hasattr(x, "dtype") else of_scalar(x)
+        if not hasattr(x, "dtype"):
+            numbers = d if numbers is None else _TABLE[numbers, d]
+        elif x.ndim:
+            dims = d if dims is None else _TABLE[dims, d]
+        else:
+            zeros = d if zeros is None else _TABLE[zeros, d]
+    result = None
+    for d in (dims, zeros, numbers):
+        if d is not None and (result is None or d.category > result.category):
+            result = d if result is None else _raise_category(result, d)
+    assert result is not None
+    return result
+
+
+def _raise_category(result: dtype, d: dtype) -> dtype:
+    """`result` in the category of `d`: a float64 tensor and a complex number make complex128."""
+    if d.is_complex:
+        return _TABLE[result, complex64] if result.category == 2 else d
+    return d
+
+
+def can_cast(from_: dtype, to: dtype) -> bool:
+    """Whether an in-place op may store a result of dtype `from_` into a tensor of dtype `to`."""
+    return from_.category <= to.category or (from_.category == 1 and to.category == 1)

@@ -1,0 +1,195 @@
+"""The table that hangs ops on Tensor, and on the package, under torch's names.
+
+Each file of core/ops ends with FUNCTIONS (dtorch.name), METHODS (Tensor.name) and IN_PLACE
+(Tensor.name_), dicts from a name to a function.  This module collects them and adds the operators.
+"""
+
+# mypy: disallow-untyped-defs=False
+from __future__ import annotations
+
+import functools
+import importlib
+import pkgutil
+
+from . import device as devices
+from . import dtype as dtypes
+from . import ops
+from .backend.cpu import ndarray
+from .graph import writes
+from .ops import arithmetic as ar
+from .ops import compare, index, pointwise, shape
+from .tensor import Tensor, wrap
+from .views import in_place, write
+
+FAMILIES = [
+    importlib.import_module(f"{ops.__name__}.{m.name}") for m in pkgutil.iter_modules(ops.__path__)
+]
+UFUNCS = {"add": "add", "mul": "multiply", "sub": "subtract", "div": "true_divide"}
+
+
+def _collect(table):
+    return {name: fn for family in FAMILIES for name, fn in getattr(family, table, {}).items()}
+
+
+def reverse(fn):
+    """fn with its operands swapped, for __rsub__ and its kin."""
+    return lambda a, b: fn(b, a)
+
+
+# ---- the package's functions -------------------------------------------------------------------
+
+
+def public(fn):
+    """A function as users call it: raw arrays are refused, and out= takes the result."""
+
+    @functools.wraps(fn)
+    def function(*args, out=None, **kwargs):
+        for a in args[:1]:
+            if type(a) is ndarray and fn.__name__ != "from_numpy":
+                raise TypeError(
+                    f"{fn.__name__}(): argument must be Tensor, got numpy.ndarray; wrap it with "
+                    "dtorch.from_numpy"
+                )
+        result = fn(*args, **kwargs)
+        return result if out is None else into(out, result)
+
+    return function
+
+
+def into(out, result):
+    """Store a result, or each of several, in the tensors given as out=."""
+    if isinstance(result, tuple):
+        given = tuple(map(into, out, result))
+        return type(result)(*given) if hasattr(result, "_fields") else given
+    if not isinstance(out, Tensor):
+        raise TypeError(f"out= must be a Tensor, got {type(out).__name__}")
+    if out._rg or result._rg:
+        raise RuntimeError(
+            "functions with out=... arguments don't support automatic differentiation, but one of "
+            "the arguments requires grad."
+        )
+    if out.shape != result.shape:
+        out.resize_(result.shape)
+    return write(out, result, "out=")
+
+
+# ---- moving and casting --------------------------------------------------------------------------
+
+
+def to(self, *args, dtype=None, device=None, non_blocking=False, copy=False, memory_format=None):
+    """to(dtype), to(device), to(device, dtype), to(other): itself if nothing changes."""
+    args = list(args)
+    if args and isinstance(args[0], Tensor):
+        other = args.pop(0)
+        device, dtype = other.device, other.dtype
+    elif args and isinstance(args[0], (str, int, devices.device)) or args and args[0] is None:
+        device = args.pop(0)
+    if args and isinstance(args[0], dtypes.dtype) or args and args[0] is None:
+        dtype = args.pop(0)
+    if args:
+        non_blocking, copy = (*args, copy)[:2]
+    if not isinstance(dtype, (dtypes.dtype, type(None))):
+        raise TypeError(f"to(): expected a dtorch.dtype, got {dtype!r}")
+    if not isinstance(non_blocking, bool):
+        raise TypeError(f"to() received an invalid combination of arguments: {non_blocking!r}")
+    result = self
+    if device is not None and devices.device(device) != self.device:
+        result = move(result, device)
+    if dtype is not None:
+        result = shape.cast(result, dtype.np)
+    return result.clone() if copy and result is self else result
+
+
+def move(t, device):
+    """The tensor on another device; the gradient comes back to the device of `t`."""
+    where = devices.device(device)
+    devices.namespace(where)
+    return shape.moved(t, device=str(where), source=str(t.device))
+
+
+def _cast_method(d):
+    def method(self, memory_format=None):
+        return shape.cast(self, d.np)
+
+    return method
+
+
+def copy_(self, src, non_blocking=False):
+    """Copy the values of `src`, broadcast and cast, into this tensor."""
+    if not isinstance(src, Tensor):
+        raise TypeError(f"copy_(): argument 'other' must be Tensor, not {type(src).__name__}")
+    value = shape.cast(src if src.device == self.device else move(src, self.device), self._a.dtype)
+    if value.shape != self.shape:
+        value = shape.expand(value, self.shape)
+    return write(self, value, "copy_")
+
+
+def fill_(self, value):
+    """Set every element to a number, or to a 0-d tensor."""
+    if isinstance(value, Tensor):
+        if value.ndim:
+            raise RuntimeError(
+                f"fill_ only supports 0-dimension value tensor but got tensor with {value.ndim} "
+                "dimensions."
+            )
+        return copy_(self, value)
+    return copy_(self, wrap(shape.backend_of(self._a).asarray(value, dtype=self._a.dtype)))
+
+
+def zero_(self):
+    return fill_(self, 0)
+
+
+METHODS = {
+    "to": to, "copy_": copy_, "fill_": fill_, "zero_": zero_,
+    "float": _cast_method(dtypes.float32), "double": _cast_method(dtypes.float64),
+    "half": _cast_method(dtypes.float16), "bfloat16": _cast_method(dtypes.bfloat16),
+    "int": _cast_method(dtypes.int32), "long": _cast_method(dtypes.int64),
+    "short": _cast_method(dtypes.int16), "char": _cast_method(dtypes.int8),
+    "byte": _cast_method(dtypes.uint8), "bool": _cast_method(dtypes.bool_),
+    "cpu": lambda self, memory_format=None: to(self, "cpu"),
+    "cuda": lambda self, device=None, non_blocking=False: to(
+        self, devices.device("cuda" if device is None else device)
+    ),
+    "is_floating_point": lambda self: self.dtype.is_floating_point,
+    "is_complex": lambda self: self.dtype.is_complex,
+    "is_signed": lambda self: self.dtype.is_signed,
+}  # fmt: skip
+
+OPERATORS = {
+    "__add__": ar.add.fn, "__radd__": ar.add.fn, "__sub__": ar.sub.fn, "__rsub__": reverse(ar.sub.fn),
+    "__mul__": ar.mul.fn, "__rmul__": ar.mul.fn, "__truediv__": ar.div.fn,
+    "__rtruediv__": reverse(ar.div.fn), "__pow__": ar.pow.fn, "__rpow__": reverse(ar.pow.fn),
+    "__floordiv__": ar.floor_divide.fn, "__rfloordiv__": reverse(ar.floor_divide.fn),
+    "__mod__": ar.remainder.fn, "__rmod__": reverse(ar.remainder.fn),
+    "__neg__": ar.neg.fn, "__pos__": pointwise.positive.fn, "__abs__": pointwise.abs.fn,
+    "__invert__": ar.bitwise_not.fn, "__and__": ar.bitwise_and.fn, "__or__": ar.bitwise_or.fn,
+    "__xor__": ar.bitwise_xor.fn, "__rand__": ar.bitwise_and.fn, "__ror__": ar.bitwise_or.fn,
+    "__rxor__": ar.bitwise_xor.fn, "__lshift__": ar.bitwise_left_shift.fn,
+    "__rshift__": ar.bitwise_right_shift.fn,
+    "__getitem__": index.getitem, "__setitem__": index.setitem,
+    "__gt__": compare.gt.fn, "__ge__": compare.ge.fn, "__lt__": compare.lt.fn,
+    "__le__": compare.le.fn, "__eq__": compare.eq.fn, "__ne__": compare.ne.fn,
+}  # fmt: skip
+
+
+def _attach():
+    """Hang everything on Tensor; an operator on an operand that it does not know is left to it."""
+    for name, fn in (_collect("METHODS") | METHODS).items():
+        setattr(Tensor, name, fn)
+    for name, fn in _collect("IN_PLACE").items():
+        setattr(Tensor, name + "_", in_place(fn, UFUNCS.get(name)))
+    for name, fn in OPERATORS.items():
+        setattr(Tensor, name, fn)
+    for name, fn in {"iadd": "add_", "isub": "sub_", "imul": "mul_", "itruediv": "div_",
+                     "ipow": "pow_", "ifloordiv": "floor_divide_", "imod": "remainder_",
+                     "iand": "bitwise_and_", "ior": "bitwise_or_", "ixor": "bitwise_xor_"}.items():  # fmt: skip
+        setattr(Tensor, f"__{name}__", getattr(Tensor, fn))
+    Tensor.__hash__ = object.__hash__
+    Tensor.T = property(lambda self: self.permute(*range(self.ndim)[::-1]))
+    Tensor.mT = property(lambda self: self.transpose(-2, -1))
+
+
+_attach()
+FUNCTIONS = {name: public(fn) for name, fn in _collect("FUNCTIONS").items()}
+__all__ = ["FUNCTIONS", "public", "writes"]

@@ -1,0 +1,221 @@
+"""add, sub, mul, div, pow and their kin: the operators."""
+
+# mypy: disallow-untyped-defs=False
+from __future__ import annotations
+
+from ..op import op
+from ..tensor import Tensor
+from .pointwise import log, where
+
+
+@op(promote="result", ufunc="add")
+def add(xp, a, b):
+    return xp.add(a, b)
+
+
+add.vjp(lambda g, y, a, b: g, lambda g, y, a, b: g)
+
+
+@op(promote="result", ufunc="subtract")
+def sub(xp, a, b):
+    if getattr(a, "dtype", None) == bool or getattr(b, "dtype", None) == bool:
+        raise RuntimeError(
+            "Subtraction, the `-` operator, with a bool tensor is not supported. If you are trying "
+            "to invert a mask, use the `~` or `logical_not()` operator instead."
+        )
+    return xp.subtract(a, b)
+
+
+sub.vjp(lambda g, y, a, b: g, lambda g, y, a, b: -g)
+
+
+@op(saves="x", promote="result", ufunc="multiply")
+def mul(xp, a, b):
+    return xp.multiply(a, b)
+
+
+mul.vjp(lambda g, y, a, b: g * b, lambda g, y, a, b: g * a)
+
+
+@op(saves="x", promote="float2", ufunc="true_divide")
+def div(xp, a, b):
+    return xp.true_divide(a, b)
+
+
+div.vjp(lambda g, y, a, b: g / b, lambda g, y, a, b: -g * ((a / b) / b))
+
+
+@op(saves="x", promote="result")
+def floor_divide(xp, a, b):
+    return xp.floor_divide(a, b)
+
+
+@op(saves="x", promote="result")
+def remainder(xp, a, b):
+    """a - b * floor(a / b): the sign is that of b, as with Python's %."""
+    return xp.remainder(a, b)
+
+
+remainder.vjp(lambda g, y, a, b: g, lambda g, y, a, b: -g * floor_divide(a, b))
+
+
+@op(saves="x", promote="result")
+def fmod(xp, a, b):
+    """a - b * trunc(a / b): the sign is that of a."""
+    return xp.fmod(a, b)
+
+
+fmod.vjp(lambda g, y, a, b: g, lambda g, y, a, b: -g * ((a - fmod(a, b)) / b))
+
+
+@op(saves="xy", promote="result", ufunc="power")
+def pow(xp, a, b):
+    return xp.power(a, b)
+
+
+@pow.override("cpu")
+def _pow(xp, a, b):
+    if getattr(a, "dtype", xp.dtype(float)).kind in "iu" and xp.any(xp.less(b, 0)):
+        raise RuntimeError("Integers to negative integer powers are not allowed.")
+    return xp.power(a, b)
+
+
+def _pow_base(g, y, a, b):
+    if isinstance(b, (int, float)):
+        return g * 0 if b == 0 else g * (b * a ** (b - 1))
+    return where(b == 0, g * 0, g * (b * a ** where(b == 0, b * 0 + 1, b - 1)))
+
+
+def _pow_exponent(g, y, a, b):
+    # d/db a**b = a**b log a, and 0 at a = 0 with b >= 0
+    at_zero = a == 0
+    if isinstance(at_zero, bool):
+        return g * 0 if at_zero else g * (y * float_log(a))
+    return where(at_zero, g * 0, g * (y * log(where(at_zero, a * 0 + 1, a))))
+
+
+def float_log(a):
+    import cmath
+    import math
+
+    return math.log(a) if not isinstance(a, complex) and a > 0 else cmath.log(a)
+
+
+pow.vjp(_pow_base, _pow_exponent)
+
+
+@op(promote="keep", half="keep", ufunc="negative")
+def neg(xp, a):
+    if a.dtype == bool:
+        raise RuntimeError(
+            "Negation, the `-` operator, on a bool tensor is not supported. If you are trying to "
+            "invert a mask, use the `~` or `logical_not()` operator instead."
+        )
+    return xp.negative(a)
+
+
+neg.vjp(lambda g, y, a: -g)
+
+
+def rsub(input, other, *, alpha=1):
+    """other - alpha * input"""
+    return sub(other, input if alpha == 1 else mul(input, alpha))
+
+
+def add_scaled(input, other, *, alpha=1):
+    """input + alpha * other"""
+    return add(input, other if alpha == 1 else scaled(other, alpha))
+
+
+def sub_scaled(input, other, *, alpha=1):
+    """input - alpha * other"""
+    return sub(input, other if alpha == 1 else scaled(other, alpha))
+
+
+def scaled(x, alpha):
+    if isinstance(x, Tensor):
+        if isinstance(alpha, float) and x.dtype.category < 2:
+            raise RuntimeError("For integral input tensors, argument alpha must not be a floating point number.")
+        return mul(x, alpha)
+    return x * alpha
+
+
+def divide(input, other, *, rounding_mode=None):
+    """input / other; rounding_mode "floor" or "trunc" rounds, and keeps integers."""
+    if rounding_mode is None:
+        return div(input, other)
+    if rounding_mode == "floor":
+        return floor_divide(input, other)
+    if rounding_mode == "trunc":
+        return trunc_divide(input, other)
+    raise RuntimeError(
+        f"div expected rounding_mode to be one of None, 'trunc', or 'floor' but found '{rounding_mode}'"
+    )
+
+
+@op(promote="result")
+def trunc_divide(xp, a, b):
+    if xp.result_type(a, b).kind in "iub":
+        quotient = xp.floor_divide(a, b)
+        return quotient + ((quotient < 0) & (quotient * b != a))
+    return xp.trunc(xp.true_divide(a, b))
+
+
+trunc_divide.vjp(lambda g, y, a, b: g * 0, lambda g, y, a, b: g * 0)
+floor_divide.vjp(lambda g, y, a, b: g * 0, lambda g, y, a, b: g * 0)
+
+
+def addcmul(input, tensor1, tensor2, *, value=1):
+    """input + value * tensor1 * tensor2"""
+    return add(input, mul(mul(tensor1, tensor2), value))
+
+
+def addcdiv(input, tensor1, tensor2, *, value=1):
+    """input + value * tensor1 / tensor2"""
+    return add(input, mul(div(tensor1, tensor2), value))
+
+
+def lerp(input, end, weight):
+    """input + weight * (end - input)"""
+    return add(input, mul(weight, sub(end, input)))
+
+
+# ---- bits ------------------------------------------------------------------------------------
+
+
+def _bitwise(name):
+    @op(promote="result", name=f"bitwise_{name}")
+    def kernel(xp, a, b):
+        return getattr(xp, f"bitwise_{name}")(a, b)
+
+    return kernel
+
+
+bitwise_and, bitwise_or, bitwise_xor = map(_bitwise, ("and", "or", "xor"))
+
+
+@op(promote="keep")
+def bitwise_not(xp, a):
+    return xp.invert(a)
+
+
+@op(promote="result")
+def bitwise_left_shift(xp, a, b):
+    return xp.left_shift(a, b)
+
+
+@op(promote="result")
+def bitwise_right_shift(xp, a, b):
+    return xp.right_shift(a, b)
+
+
+FUNCTIONS = METHODS = {
+    "add": add_scaled, "sub": sub_scaled, "subtract": sub_scaled, "mul": mul.fn, "multiply": mul.fn,
+    "div": divide, "divide": divide, "true_divide": div.fn, "floor_divide": floor_divide.fn,
+    "remainder": remainder.fn, "fmod": fmod.fn, "pow": pow.fn, "neg": neg.fn, "negative": neg.fn,
+    "rsub": rsub, "addcmul": addcmul, "addcdiv": addcdiv, "lerp": lerp,
+    "bitwise_and": bitwise_and.fn, "bitwise_or": bitwise_or.fn, "bitwise_xor": bitwise_xor.fn,
+    "bitwise_not": bitwise_not.fn, "bitwise_left_shift": bitwise_left_shift.fn,
+    "bitwise_right_shift": bitwise_right_shift.fn,
+}  # fmt: skip
+IN_PLACE = {name: fn for name, fn in METHODS.items() if name != "rsub"}

@@ -1,0 +1,282 @@
+"""Elementwise functions of one operand, and those of several that are no operators."""
+
+# mypy: disallow-untyped-defs=False
+from __future__ import annotations
+
+import math
+
+from ..op import op
+from ..tensor import Tensor
+
+
+def _unary(name, vjp=None, *, saves="x", ufunc=None, promote="float", **options):
+    """An op that is one ufunc of the backend."""
+    function = ufunc or name
+
+    @op(saves=saves if vjp else "", promote=promote, ufunc=function, name=name, **options)
+    def kernel(xp, x):
+        return getattr(xp, function)(x)
+
+    return kernel.vjp(vjp) if vjp else kernel
+
+
+exp = _unary("exp", lambda g, y, x: g * y, saves="y")
+exp2 = _unary("exp2", lambda g, y, x: g * (y * math.log(2)), saves="y")
+expm1 = _unary("expm1", lambda g, y, x: g * (y + 1), saves="y")
+log = _unary("log", lambda g, y, x: g / x)
+log2 = _unary("log2", lambda g, y, x: g / (x * math.log(2)))
+log10 = _unary("log10", lambda g, y, x: g / (x * math.log(10)))
+log1p = _unary("log1p", lambda g, y, x: g / (x + 1))
+sqrt = _unary("sqrt", lambda g, y, x: g / (2 * y), saves="y")
+sin = _unary("sin", lambda g, y, x: g * cos(x))
+cos = _unary("cos", lambda g, y, x: -g * sin(x))
+tan = _unary("tan", lambda g, y, x: g * (1 + y * y), saves="y")
+sinh = _unary("sinh", lambda g, y, x: g * cosh(x))
+cosh = _unary("cosh", lambda g, y, x: g * sinh(x))
+tanh = _unary("tanh", lambda g, y, x: g * (1 - y * y), saves="y")
+asin = _unary("asin", lambda g, y, x: g * (1 - x * x) ** -0.5, ufunc="arcsin")
+acos = _unary("acos", lambda g, y, x: -g * (1 - x * x) ** -0.5, ufunc="arccos")
+atan = _unary("atan", lambda g, y, x: g / (1 + x * x), ufunc="arctan")
+asinh = _unary("asinh", lambda g, y, x: g * (1 + x * x) ** -0.5, ufunc="arcsinh")
+acosh = _unary("acosh", lambda g, y, x: g * (x - 1) ** -0.5 * (x + 1) ** -0.5, ufunc="arccosh")
+atanh = _unary("atanh", lambda g, y, x: g / (1 - x * x), ufunc="arctanh")
+deg2rad = _unary("deg2rad", lambda g, y, x: g * (math.pi / 180), saves="")
+rad2deg = _unary("rad2deg", lambda g, y, x: g * (180 / math.pi), saves="")
+floor = _unary("floor", lambda g, y, x: g * 0, saves="", promote="keep")
+ceil = _unary("ceil", lambda g, y, x: g * 0, saves="", promote="keep")
+trunc = _unary("trunc", lambda g, y, x: g * 0, saves="", promote="keep")
+positive = _unary("positive", lambda g, y, x: g, saves="", promote="keep")
+
+
+@op(saves="x", promote="keep", ufunc="square")
+def square(xp, x):
+    return xp.square(x) if x.dtype != bool else x.astype("int64")
+
+
+square.vjp(lambda g, y, x: g * (2 * x))
+
+
+@op(saves="y", promote="float")
+def rsqrt(xp, x):
+    return 1 / xp.sqrt(x)
+
+
+rsqrt.vjp(lambda g, y, x: g * (-0.5 * y * y * y))
+
+
+@op(saves="y", promote="float")
+def reciprocal(xp, x):
+    return 1 / x
+
+
+reciprocal.vjp(lambda g, y, x: -g * (y * y))
+
+
+@op(saves="y", promote="float")
+def sigmoid(xp, x):
+    if x.dtype.kind == "c":
+        return 1 / (1 + xp.exp(-x))
+    return 0.5 * xp.tanh(0.5 * x) + 0.5  # cannot overflow
+
+
+sigmoid.vjp(lambda g, y, x: g * (y * (1 - y)))
+
+
+@op(saves="x", promote="float")
+def erf(xp, x):
+    return xp.erf(x)
+
+
+erf.vjp(lambda g, y, x: g * (exp(-x * x) * (2 / math.sqrt(math.pi))))
+
+
+@op(saves="x", promote="keep", holomorphic=False)
+def abs(xp, x):
+    return xp.absolute(x)
+
+
+abs.vjp(lambda g, y, x: g * sgn(x))
+
+
+@op(promote="keep", holomorphic=False)
+def sign(xp, x):
+    return xp.sign(x) if x.dtype != bool else x
+
+
+sign.vjp(lambda g, y, x: g * 0)
+
+
+@op(saves="xy", promote="keep", holomorphic=False)
+def sgn(xp, x):
+    """x / |x|, and 0 at 0: the sign, also of complex numbers."""
+    return xp.sign(x) if x.dtype != bool else x
+
+
+def _sgn_vjp(g, y, x):
+    if not is_complex(x):
+        return g * 0
+    r = abs(x)
+    r = where(r == 0, r * 0 + 1, r)
+    return where(x == 0, g * 0, (g - real_of(g * conj_any(y)) * y) / r)
+
+
+sgn.vjp(_sgn_vjp)
+
+
+@op(promote="keep")
+def _round(xp, x, *, decimals):
+    return xp.round(x, decimals)
+
+
+_round.vjp(lambda g, y, x, decimals: g * 0)
+
+
+def round(input, *, decimals=0):
+    """The nearest whole number, halves to the even one; or that of `decimals` places."""
+    return _round(input, decimals=decimals)
+
+
+def frac(input):
+    """What is left of the decimal point: input - trunc(input)"""
+    return input - trunc(input)
+
+
+@op(saves="x", promote="result")
+def atan2(xp, a, b):
+    d = xp.result_type(a, b)
+    return xp.arctan2(a, b) if d.kind == "f" else xp.arctan2(a, b).astype("float32")
+
+
+atan2.vjp(
+    lambda g, y, a, b: g * b / (a * a + b * b),
+    lambda g, y, a, b: -g * a / (a * a + b * b),
+)
+
+
+def _extremum(name):
+    """maximum and minimum; equal operands share the gradient, NaN wins."""
+
+    @op(saves="x", promote="result", ufunc=name, name=name)
+    def kernel(xp, a, b):
+        return getattr(xp, name)(a, b)
+
+    wins = (lambda a, b: a > b) if name == "maximum" else (lambda a, b: a < b)
+    return kernel.vjp(
+        lambda g, y, a, b: where(wins(a, b), g, where(a == b, g / 2, g * 0)),
+        lambda g, y, a, b: where(wins(b, a), g, where(a == b, g / 2, g * 0)),
+    )
+
+
+maximum, minimum = _extremum("maximum"), _extremum("minimum")
+
+
+@op(saves="x", promote="result")
+def clamp_min(xp, a, low):
+    return xp.maximum(a, low)
+
+
+clamp_min.vjp(
+    lambda g, y, a, low: where(a >= low, g, g * 0), lambda g, y, a, low: where(a < low, g, g * 0)
+)
+
+
+@op(saves="x", promote="result")
+def clamp_max(xp, a, high):
+    return xp.minimum(a, high)
+
+
+clamp_max.vjp(
+    lambda g, y, a, high: where(a <= high, g, g * 0),
+    lambda g, y, a, high: where(a > high, g, g * 0),
+)
+
+
+def clamp(input, min=None, max=None):
+    """input, with what is below `min` raised to it and what is above `max` lowered to it."""
+    if min is None and max is None:
+        raise RuntimeError("torch.clamp: At least one of 'min' or 'max' must not be None")
+    y = input if min is None else clamp_min(input, min)
+    return y if max is None else clamp_max(y, max)
+
+
+@op(saves="x", half="keep")
+def _where(xp, condition, a, b):
+    return xp.where(condition, a, b)
+
+
+_where.vjp(
+    None,
+    lambda g, y, condition, a, b: _where(condition, g, 0),
+    lambda g, y, condition, a, b: _where(condition, 0, g),
+)
+
+
+def where(condition, input=None, other=None):
+    """input where the condition holds, else other; of the condition alone, the indices of True."""
+    if input is None and other is None:
+        return condition.nonzero(as_tuple=True)
+    return _where(condition, input, other)
+
+
+# ---- complex ---------------------------------------------------------------------------------
+
+
+def _dtype_of(x):
+    return x._a.dtype if isinstance(x, Tensor) else x.dtype
+
+
+def is_complex(x):
+    return _dtype_of(x).kind == "c"
+
+
+@op(promote="keep", holomorphic=False)
+def _conj(xp, x):
+    return xp.conjugate(x)
+
+
+_conj.vjp(lambda g, y, x: conj_any(g))
+
+
+def conj_any(x):
+    """The complex conjugate; a real tensor itself."""
+    return _conj(x) if is_complex(x) else x
+
+
+@op(half="keep", saves="s", holomorphic=False)
+def _real(xp, x):
+    return x.real.copy()
+
+
+@op(half="keep", holomorphic=False)
+def _to_complex(xp, x):
+    return x.astype("complex64" if x.dtype != "float64" else "complex128")
+
+
+_real.vjp(lambda g, y, x: _to_complex(g))
+_to_complex.vjp(lambda g, y, x: real_of(g))
+
+
+def real_of(x):
+    """The real part; a real tensor itself."""
+    return _real(x) if is_complex(x) else x
+
+
+_UNARY = [
+    exp, exp2, expm1, log, log2, log10, log1p, sqrt, sin, cos, tan, sinh, cosh, tanh, asin, acos, atan,
+    asinh, acosh, atanh, deg2rad, rad2deg, floor, ceil, trunc, square, rsqrt, reciprocal, sigmoid, erf,
+    abs, sign, sgn,
+]  # fmt: skip
+_ALIASES = {
+    "arcsin": asin, "arccos": acos, "arctan": atan, "arcsinh": asinh, "arccosh": acosh,
+    "arctanh": atanh, "absolute": abs, "fix": trunc, "arctan2": atan2,
+}  # fmt: skip
+IN_PLACE = (
+    {o.name: o.fn for o in _UNARY}
+    | {name: o.fn for name, o in _ALIASES.items()}
+    | {"round": round, "frac": frac, "atan2": atan2.fn, "clamp": clamp, "clip": clamp}
+    | {"clamp_min": clamp_min.fn, "clamp_max": clamp_max.fn}
+)
+FUNCTIONS = METHODS = IN_PLACE | {
+    "positive": positive.fn, "maximum": maximum.fn, "minimum": minimum.fn, "where": where,
+}  # fmt: skip
+METHODS = METHODS | {"where": lambda self, condition, other: where(condition, self, other)}

@@ -1,0 +1,445 @@
+"""Tensor: an array, its gradient, and its place in the graph.  Ops are attached in methods.py."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from . import backend, dtype as dtypes, graph
+from .backend.cpu import ndarray
+from .device import device as Device
+from .device import of as device_of
+from .graph import Handle, Node, leaf_extras, writes
+from .modes import grad_on
+
+new = object.__new__
+
+
+class Size(tuple[int, ...]):
+    """A shape."""
+
+    __slots__ = ()
+
+    def numel(self) -> int:
+        n = 1
+        for k in self:
+            n *= k
+        return n
+
+    def __repr__(self) -> str:
+        return f"dtorch.Size({list(self)})"
+
+    def __getitem__(self, i: Any) -> Any:
+        got = tuple.__getitem__(self, i)
+        return Size(got) if isinstance(i, slice) else got
+
+    def __add__(self, other: Any) -> Size:
+        return Size(tuple.__add__(self, tuple(other)))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Size, (tuple(self),)
+
+
+class Tensor:
+    """An n-dimensional array with automatic differentiation.
+
+    The public attributes are torch's: data, dtype, shape, device, grad, grad_fn, requires_grad,
+    is_leaf.  `_a` is the array; a view's array shares the memory of its base's.
+    """
+
+    __slots__ = ("_a", "_rg", "_node", "_grad", "_base", "_views", "_leaf", "__dict__", "__weakref__")
+    __array_ufunc__ = None  # np.exp(tensor) raises instead of making an array of objects
+    __array_priority__ = 1000
+
+    _a: Any  # the array
+    _rg: bool  # requires_grad
+    _node: Node | None  # the op that made it, where that is recorded
+    _grad: Tensor | None
+    _base: Tensor | None  # the tensor that this is a differentiable view of
+    _views: list[weakref.ref[Tensor]] | None  # the live views of a base
+    _leaf: Any  # hooks and such: graph.LeafExtras
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Tensor:
+        """The legacy constructor: Tensor(2, 3) is uninitialised, Tensor([1, 2]) holds the values."""
+        from .ops.create import legacy_tensor
+
+        t = legacy_tensor(*args, **kwargs)
+        return t if cls is Tensor else as_subclass(t, cls)
+
+    # ---- the eight attributes, and kin -----------------------------------------------------------
+
+    @property
+    def dtype(self) -> dtypes.dtype:
+        return dtypes.of_numpy(self._a.dtype)
+
+    @property
+    def shape(self) -> Size:
+        return Size(self._a.shape)
+
+    @property
+    def device(self) -> Device:
+        return device_of(self._a)
+
+    @property
+    def ndim(self) -> int:
+        return self._a.ndim  # type: ignore[no-any-return]
+
+    @property
+    def data(self) -> Tensor:
+        """The same memory without history; setting it replaces the memory."""
+        return as_subclass(wrap(self._a), type(self)) if type(self) is not Tensor else wrap(self._a)
+
+    @data.setter
+    def data(self, value: Tensor) -> None:
+        if not isinstance(value, Tensor):
+            raise TypeError(f"Variable data has to be a tensor, but got {type(value).__name__}")
+        self._a = value._a
+
+    @property
+    def grad(self) -> Tensor | None:
+        return self._grad
+
+    @grad.setter
+    def grad(self, value: Tensor | None) -> None:
+        if value is not None:
+            if not isinstance(value, Tensor):
+                raise TypeError(
+                    f"assigned grad expected to be a Tensor or None but got {type(value).__name__}"
+                )
+            if value is self:
+                raise RuntimeError("can't assign Variable as its own grad")
+            if value._a.shape != self._a.shape:
+                raise RuntimeError(
+                    f"assigned grad has data of a different size: expected {list(self.shape)}, got "
+                    f"{list(value.shape)}"
+                )
+            if value._a.dtype != self._a.dtype:
+                raise RuntimeError(
+                    f"assigned grad has data of a different type: expected {self.dtype}, got "
+                    f"{value.dtype}"
+                )
+            if value.device != self.device:
+                raise RuntimeError(
+                    f"assigned grad has data located on a different device: expected "
+                    f"{self.device}, got {value.device}"
+                )
+        self._grad = value
+
+    @grad.deleter
+    def grad(self) -> None:
+        self._grad = None
+
+    @property
+    def grad_fn(self) -> Node | None:
+        return self._node
+
+    @property
+    def requires_grad(self) -> bool:
+        return self._rg
+
+    @requires_grad.setter
+    def requires_grad(self, value: bool) -> None:
+        self.requires_grad_(value)
+
+    def requires_grad_(self, requires_grad: bool = True) -> Tensor:
+        """Start or stop recording what is done with this leaf."""
+        if not requires_grad and self._node is not None:
+            raise RuntimeError(
+                "you can only change requires_grad flags of leaf variables. If you want to use a "
+                "computed variable in a subgraph that doesn't require differentiation use "
+                "var_no_grad = var.detach()."
+            )
+        if requires_grad and self.dtype.category < 2:
+            raise RuntimeError(
+                f"only Tensors of floating point and complex dtype can require gradients, got "
+                f"{self.dtype}"
+            )
+        self._rg = bool(requires_grad)
+        return self
+
+    @property
+    def is_leaf(self) -> bool:
+        return self._node is None
+
+    @property
+    def output_nr(self) -> int:
+        n = self._node
+        return n.params["index"] if n is not None and n.op is graph.PICK else 0
+
+    @property
+    def _version(self) -> int:
+        return writes.version(self._a)
+
+    @property
+    def retains_grad(self) -> bool:
+        return "_retains" in self.__dict__
+
+    # ---- autograd --------------------------------------------------------------------------------
+
+    def backward(
+        self,
+        gradient: Tensor | None = None,
+        retain_graph: bool | None = None,
+        create_graph: bool = False,
+        inputs: Any = None,
+    ) -> None:
+        """Add d(self)/d(leaf) to .grad of each leaf that requires it; see autograd.backward."""
+        from .autograd import backward
+
+        backward(self, gradient, retain_graph, create_graph, inputs=inputs)
+
+    def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> Handle:
+        """Call hook(gradient) when this tensor's gradient is known; a result replaces it."""
+        if not self._rg:
+            raise RuntimeError("cannot register a hook on a tensor that doesn't require gradient")
+        if self._node is not None:
+            return graph.add_hook(self._node, hook)
+        handle = Handle(leaf_extras(self).pre)
+        leaf_extras(self).pre[handle.id] = hook
+        return handle
+
+    def register_post_accumulate_grad_hook(self, hook: Callable[[Tensor], None]) -> Handle:
+        """Call hook(leaf) each time that backward has added to the leaf's .grad."""
+        if self._node is not None or not self._rg:
+            raise RuntimeError("post accumulate grad hooks cannot be registered on non-leaf tensors")
+        handle = Handle(leaf_extras(self).post)
+        leaf_extras(self).post[handle.id] = hook
+        return handle
+
+    def retain_grad(self) -> None:
+        """Keep the gradient of a non-leaf in .grad too."""
+        if not self._rg:
+            raise RuntimeError("can't retain_grad on Tensor that has requires_grad=False")
+        if self._node is None or self.retains_grad:
+            return
+        me = weakref.ref(self)
+
+        def keep(g: Tensor) -> None:
+            t = me()
+            if t is not None:
+                t._grad = g if t._grad is None else t._grad + g
+
+        self.__dict__["_retains"] = graph.add_hook(self._node, keep)
+
+    def detach(self) -> Tensor:
+        """The same memory, without history."""
+        return wrap(self._a)
+
+    def detach_(self) -> Tensor:
+        """Forget the history, in place."""
+        if self._base is not None:
+            raise RuntimeError(
+                "Can't detach views in-place. Use detach() instead. If you are using "
+                "DistributedDataParallel (DDP) for training, and gradient_as_bucket_view is set as "
+                "True, gradients are views of DDP buckets, and hence detach_() cannot be called on "
+                "these gradients."
+            )
+        self._node, self._rg = None, False
+        return self
+
+    # ---- memory ----------------------------------------------------------------------------------
+
+    def numel(self) -> int:
+        return self._a.size  # type: ignore[no-any-return]
+
+    nelement = numel
+
+    def dim(self) -> int:
+        return self._a.ndim  # type: ignore[no-any-return]
+
+    ndimension = dim
+
+    def size(self, dim: int | None = None) -> Any:
+        if dim is None:
+            return Size(self._a.shape)
+        if not -self._a.ndim <= dim < self._a.ndim:
+            raise _dim_error(dim, self._a.ndim)
+        return self._a.shape[dim]
+
+    def stride(self, dim: int | None = None) -> Any:
+        """The distance between neighbours along each dimension, in elements."""
+        k = self._a.itemsize
+        strides = tuple(s // k for s in self._a.strides)
+        return strides if dim is None else strides[dim]
+
+    def storage_offset(self) -> int:
+        """Where the first element lies in the storage, in elements."""
+        xp = backend.of(self._a)
+        offset: int = xp.address(self._a) - xp.address(xp.root(self._a))
+        return offset // self._a.itemsize
+
+    def data_ptr(self) -> int:
+        return backend.of(self._a).address(self._a)  # type: ignore[no-any-return]
+
+    def element_size(self) -> int:
+        return self._a.itemsize  # type: ignore[no-any-return]
+
+    @property
+    def itemsize(self) -> int:
+        return self._a.itemsize  # type: ignore[no-any-return]
+
+    @property
+    def nbytes(self) -> int:
+        return self._a.nbytes  # type: ignore[no-any-return]
+
+    def is_contiguous(self, memory_format: Any = None) -> bool:
+        return bool(self._a.flags.c_contiguous)
+
+    def numpy(self, *, force: bool = False) -> Any:
+        """The array itself: it shares memory with the tensor.  force=True detaches and copies."""
+        if force:
+            return backend.of(self._a).to_numpy(self._a)
+        if self._rg:
+            raise RuntimeError(
+                "Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() "
+                "instead."
+            )
+        if type(self._a) is not ndarray:
+            raise TypeError(
+                f"can't convert {self.device} device type tensor to numpy. Use Tensor.cpu() to copy "
+                "the tensor to host memory first."
+            )
+        return self._a
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
+        a = self.numpy()
+        return a if dtype is None else a.astype(dtype)
+
+    def tolist(self) -> Any:
+        return backend.of(self._a).to_numpy(self._a).tolist()
+
+    def item(self) -> Any:
+        if self._a.size != 1:
+            raise RuntimeError(
+                f"a Tensor with {self._a.size} elements cannot be converted to Scalar"
+            )
+        return backend.of(self._a).to_numpy(self._a).item()
+
+    # ---- Python's protocols ----------------------------------------------------------------------
+
+    def __bool__(self) -> bool:
+        if self._a.size != 1:
+            words = "no values" if not self._a.size else "more than one value"
+            raise RuntimeError(f"Boolean value of Tensor with {words} is ambiguous")
+        return bool(self.item())
+
+    def __int__(self) -> int:
+        return int(self.item())
+
+    def __float__(self) -> float:
+        return float(self.item())
+
+    def __complex__(self) -> complex:
+        return complex(self.item())
+
+    def __index__(self) -> int:
+        if self.dtype.category > 1:
+            raise TypeError("only integer tensors of a single element can be converted to an index")
+        return int(self.item())
+
+    def __len__(self) -> int:
+        if not self._a.ndim:
+            raise TypeError("len() of a 0-d tensor")
+        return len(self._a)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        if not self._a.ndim:
+            raise TypeError("iteration over a 0-d tensor")
+        return iter(self.unbind(0))  # type: ignore[attr-defined]
+
+    def __contains__(self, x: Any) -> bool:
+        return bool((self == x).any().item())  # type: ignore[attr-defined]
+
+    __hash__ = object.__hash__
+
+    def __repr__(self, *, tensor_contents: Any = None) -> str:
+        from .printing import tensor_str
+
+        return tensor_str(self)
+
+    def __format__(self, spec: str) -> str:
+        return format(self.item(), spec) if not self._a.ndim else object.__format__(self, spec)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
+        if self._node is not None:
+            raise RuntimeError(
+                "Only Tensors created explicitly by the user (graph leaves) support the deepcopy "
+                "protocol at the moment. Use clone() or detach()."
+            )
+        if id(self) in memo:
+            return memo[id(self)]  # type: ignore[no-any-return]
+        import copy
+
+        t = new(type(self))
+        memo[id(self)] = t
+        _init(t, self._a.copy(order="K"))
+        t._rg = self._rg
+        if self._grad is not None:
+            t._grad = copy.deepcopy(self._grad, memo)
+        t.__dict__.update(copy.deepcopy(self.__dict__, memo))
+        return t
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        from .serialize import rebuild_tensor
+
+        if self._node is not None:
+            raise RuntimeError(
+                "Cowardly refusing to serialize a non-leaf tensor which requires_grad; call "
+                "detach() first"
+            )
+        a = backend.of(self._a).to_numpy(self._a)
+        return rebuild_tensor, (type(self), a, self._rg, str(self.device), dict(self.__dict__))
+
+
+def _dim_error(dim: int, ndim: int) -> IndexError:
+    n = max(ndim, 1)
+    return IndexError(
+        f"Dimension out of range (expected to be in range of [{-n}, {n - 1}], but got {dim})"
+    )
+
+
+def _init(t: Tensor, array: Any) -> None:
+    t._a = array
+    t._rg = False
+    t._node = t._grad = t._base = t._views = t._leaf = None
+
+
+def wrap(array: Any, node: Node | None = None) -> Tensor:
+    """The tensor of an array, which it shares memory with, and of the node that made it."""
+    t = new(Tensor)
+    t._a = array
+    t._rg = node is not None
+    t._node = node
+    t._grad = t._base = t._views = t._leaf = None
+    return t
+
+
+def as_subclass(t: Tensor, cls: type) -> Any:
+    """The same array and history as an instance of a subclass of Tensor."""
+    s = new(cls)
+    _init(s, t._a)
+    s._rg, s._node = t._rg, t._node
+    return s
+
+
+def edge(t: Any) -> Any:
+    """Where a tensor's gradient goes: its node, itself if it is a leaf that wants one, or None."""
+    if t._node is not None:
+        return t._node
+    return t if t._rg else None
+
+
+def register_view(view: Tensor, of: Tensor) -> Tensor:
+    """Note that `view` shares memory with `of`, so that an in-place write reaches its history."""
+    if grad_on():
+        base = of if of._base is None else of._base
+        view._base = base
+        views = base._views
+        if views is None:
+            base._views = [weakref.ref(view)]
+        else:
+            if len(views) > 32 and not len(views) & 31:
+                views[:] = [r for r in views if r() is not None]
+            views.append(weakref.ref(view))
+    return view
