@@ -6,6 +6,7 @@ of the cores for their BLAS threads, and the variables of the MPI starter, if th
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -104,16 +105,14 @@ def make(options: Options, env: Mapping[str, str], machine: Machine) -> Plan:
 
 def show(plan: Plan, env: Mapping[str, str]) -> str:
     """What --dry-run prints: the plan, and of each environment what differs from `env`."""
-    from shlex import join, quote
-
     lines = [f"{plan.size} ranks, started by {plan.starter}, {plan.threads} BLAS threads a rank"]
     for command in plan.commands:
         changes = [
-            f"{name}={quote(value)}"
+            f"{name}={shlex.quote(value)}"
             for name, value in command.env.items()
             if env.get(name) != value
         ]
-        lines.append(" ".join([*changes, join(command.argv)]))
+        lines.append(" ".join([*changes, shlex.join(command.argv)]))
     return "\n".join(lines)
 
 
