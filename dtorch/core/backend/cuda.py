@@ -1,11 +1,14 @@
 """The CUDA backend: CuPy under its own names, and what CuPy lacks.  Imported on first use only."""
 
 import importlib
+import importlib.util
 import os
 from typing import Any
 
 import ml_dtypes  # before CuPy, which looks for bfloat16 when it is imported
 import numpy as np
+
+from . import visible
 
 name = "cuda"
 
@@ -14,18 +17,11 @@ def why_not() -> str | None:
     """Why CUDA cannot be used here, in words, or None where it can."""
     if importlib.util.find_spec("cupy") is None:
         return "CuPy is not installed: pip install 'dtorch[cuda]'"
-    try:
-        import ctypes
-
-        ctypes.CDLL("libcuda.so.1")
-    except OSError:
-        return "there is no NVIDIA driver (libcuda.so.1 was not found)"
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None and not visible.strip().strip("-1"):
-        return f"CUDA_VISIBLE_DEVICES={visible!r} hides every GPU"
-    cp = importlib.import_module("cupy")
-    if not cp.cuda.is_available():
-        return "the CUDA runtime finds no GPU"
+    if not visible.nvml_uuids():
+        return "there is no NVIDIA driver, or it sees no GPU (nvidia-smi should list one)"
+    if not visible.device_count():
+        chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
+        return f"CUDA_VISIBLE_DEVICES={chosen!r} hides every GPU of this machine"
     return None
 
 
