@@ -425,7 +425,7 @@ def _with_tensors(node: Node) -> Node:
     from .tensor import wrap
 
     saved, y = node.saved, node.y
-    if saved is not None and not node.op.saves_shape:
+    if saved is not None and node.op.saves_x:
         fixes = node.fix or (None,) * len(saved)
         # After promotion the saved array has the promoted dtype, and its own shape.
         fixes = [

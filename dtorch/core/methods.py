@@ -38,6 +38,8 @@ def reverse(fn):
 
 # ---- the package's functions -------------------------------------------------------------------
 
+TAKE_ARRAYS = {"tensor", "as_tensor", "from_numpy"}
+
 
 def public(fn):
     """A function as users call it: raw arrays are refused, and out= takes the result."""
@@ -45,7 +47,7 @@ def public(fn):
     @functools.wraps(fn)
     def function(*args, out=None, **kwargs):
         for a in args[:1]:
-            if type(a) is ndarray and fn.__name__ != "from_numpy":
+            if type(a) is ndarray and fn.__name__ not in TAKE_ARRAYS:
                 raise TypeError(
                     f"{fn.__name__}(): argument must be Tensor, got numpy.ndarray; wrap it with "
                     "dtorch.from_numpy"

@@ -1,0 +1,256 @@
+"""gradcheck: are the gradients those that finite differences give?
+
+Everything is compared as real numbers: a complex element counts as two, its real and imaginary
+parts, which is what torch's convention for complex gradients (dL/d re + i dL/d im) stands for.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from . import backend
+from .autograd import grad
+from .modes import no_grad
+from .tensor import Tensor, wrap
+
+
+class GradcheckError(RuntimeError):
+    """The gradients of a function are not what finite differences say."""
+
+
+def gradcheck(
+    func: Callable[..., Any],
+    inputs: Tensor | Sequence[Any],
+    *,
+    eps: float = 1e-6,
+    atol: float = 1e-5,
+    rtol: float = 1e-3,
+    raise_exception: bool = True,
+    nondet_tol: float = 0.0,
+    check_grad_dtypes: bool = False,
+    fast_mode: bool = False,
+) -> bool:
+    """Compare the Jacobians of func(*inputs) with central differences of step `eps`.
+
+    inputs: Tensors (float64 or complex128, where they require gradients) and whatever else func takes
+    atol, rtol: the tolerances; |analytical - numerical| <= atol + rtol * |numerical|
+    nondet_tol: by how much two runs of the same backward may differ
+    check_grad_dtypes: require that a gradient has the dtype of its input
+    fast_mode: accepted for torch's sake; the whole Jacobian is always compared
+
+    Returns True; where they differ, raises GradcheckError that names the input, the output and the
+    entries, or returns False unless raise_exception.
+    """
+    args = (inputs,) if isinstance(inputs, Tensor) else tuple(inputs)
+    try:
+        _check(func, args, eps, atol, rtol, nondet_tol, check_grad_dtypes)
+    except GradcheckError:
+        if raise_exception:
+            raise
+        return False
+    return True
+
+
+def gradgradcheck(
+    func: Callable[..., Any],
+    inputs: Tensor | Sequence[Any],
+    grad_outputs: Tensor | Sequence[Tensor] | None = None,
+    *,
+    eps: float = 1e-6,
+    atol: float = 1e-5,
+    rtol: float = 1e-3,
+    raise_exception: bool = True,
+    nondet_tol: float = 0.0,
+    check_grad_dtypes: bool = False,
+    fast_mode: bool = False,
+) -> bool:
+    """gradcheck of the gradient of func with respect to its inputs and to `grad_outputs`.
+
+    grad_outputs: a gradient for each differentiable output of func, of its shape (default: random)
+    """
+    args = (inputs,) if isinstance(inputs, Tensor) else tuple(inputs)
+    if grad_outputs is None:
+        rng = backend.cpu.random.default_rng(0)
+        cotangents = [_random_like(y, rng) for y in _outputs(func, args)]
+    else:
+        cotangents = [grad_outputs] if isinstance(grad_outputs, Tensor) else list(grad_outputs)
+    wanted = [i for i, x in enumerate(args) if _requires(x)]
+
+    def gradient(*given: Any) -> tuple[Tensor, ...]:
+        xs, gs = given[: len(args)], given[len(args) :]
+        got = grad(_outputs(func, xs), [xs[i] for i in wanted], gs, create_graph=True,
+                   allow_unused=True)  # fmt: skip
+        return tuple(g for g in got if g is not None)
+
+    return gradcheck(
+        gradient, (*args, *cotangents), eps=eps, atol=atol, rtol=rtol,
+        raise_exception=raise_exception, nondet_tol=nondet_tol, check_grad_dtypes=check_grad_dtypes,
+    )  # fmt: skip
+
+
+def _requires(x: Any) -> bool:
+    return isinstance(x, Tensor) and x._rg
+
+
+def _listed(result: Any) -> list[Tensor]:
+    return [result] if isinstance(result, Tensor) else list(result)
+
+
+def _outputs(func: Callable[..., Any], args: Any) -> list[Tensor]:
+    """The outputs of func that have gradients."""
+    return [y for y in _listed(func(*args)) if _requires(y)]
+
+
+def _random_like(y: Tensor, rng: Any) -> Tensor:
+    a = rng.uniform(-1, 1, y._a.shape)
+    if y.dtype.is_complex:
+        a = a + 1j * rng.uniform(-1, 1, y._a.shape)
+    t = wrap(backend.of(y._a).asarray(a, dtype=y._a.dtype))
+    t._rg = True
+    return t
+
+
+def _check(func: Any, args: Any, eps: float, atol: float, rtol: float, nondet_tol: float,
+           check_grad_dtypes: bool) -> None:  # fmt: skip
+    _check_inputs(args)
+    outputs = _listed(func(*args))
+    wanted = [i for i, x in enumerate(args) if _requires(x)]
+    numerical = {i: _numerical(func, args, i, eps) for i in wanted}
+    for j, y in enumerate(outputs):
+        if not _requires(y):
+            for i in wanted:
+                if y.dtype.category >= 2 and numerical[i][j].any():
+                    raise GradcheckError(
+                        f"Numerical gradient for function expected to be zero: output {j} does not "
+                        f"require grad but depends on input {i}"
+                    )
+            continue
+        analytical = _analytical(y, [args[i] for i in wanted], check_grad_dtypes)
+        again = _analytical(y, [args[i] for i in wanted], check_grad_dtypes)
+        for i, a, b in zip(wanted, analytical, again):
+            _compare(i, j, a, numerical[i][j], atol, rtol)
+            if a.size and abs(a - b).max() > nondet_tol:
+                raise GradcheckError(
+                    f"Backward is not reentrant, i.e., running backward with same input and "
+                    f"grad_output multiple times gives different values (output {j}, input {i}), "
+                    "although analytical gradient matches numerical gradient"
+                )
+
+
+def _check_inputs(args: Any) -> None:
+    if not any(map(_requires, args)):
+        raise ValueError(
+            "gradcheck expects at least one input tensor to require gradient, but none of them have "
+            "requires_grad=True."
+        )
+    for i, x in enumerate(args):
+        if _requires(x):
+            if x.dtype.name not in ("float64", "complex128"):
+                warnings.warn(
+                    f"Input #{i} requires gradient and is not a double precision floating point or "
+                    "complex. This check will likely fail if all the inputs are not of double "
+                    "precision floating point or complex.",
+                    stacklevel=4,
+                )
+            if any(s == 0 and n > 1 for s, n in zip(x._a.strides, x._a.shape)):
+                raise RuntimeError(
+                    f"The {i}th input has a dimension with stride 0. gradcheck only supports inputs "
+                    "that are non-overlapping to be able to compute the numerical gradients "
+                    "correctly. You should call .contiguous on the input before passing it to "
+                    "gradcheck."
+                )
+
+
+def _reals(a: Any) -> Any:
+    """The elements of an array as real numbers on the CPU.  (n,) or, for complex, (2n,)"""
+    flat = backend.of(a).to_numpy(a).reshape(-1)
+    if flat.dtype.kind != "c":
+        return flat.astype("float64")
+    return flat.astype("complex128").view("float64")
+
+
+def _numerical(func: Any, args: Any, which: int, eps: float) -> list[Any]:
+    """For each output, its Jacobian by central differences.  (reals of the input, of the output)"""
+    x = args[which]._a
+    xp = backend.of(x)
+    before = x.copy()
+
+    def at(where: Any, step: Any) -> list[Any]:
+        x[where] = before[where] + step
+        # detached, and copied: func may return its input, or a view of it
+        ys = [_reals(y._a).copy() for y in _listed(func(*args))]
+        x[where] = before[where]
+        return ys
+
+    rows: list[list[Any]] = []
+    steps = (eps, 1j * eps) if x.dtype.kind == "c" else (eps,)
+    with no_grad():
+        n_outputs = len(_listed(func(*_detached(args))))
+        args = _detached(args)
+        for where in backend.cpu.ndindex(x.shape):
+            for step in steps:
+                up, down = at(where, step), at(where, -step)
+                rows.append([(a - b) / (2 * eps) for a, b in zip(up, down)])
+        empty = [] if rows else [_reals(y._a) for y in _listed(func(*args))]
+    if not rows:
+        return [xp.zeros((0, y.size)) for y in empty]
+    return [backend.cpu.stack([row[j] for row in rows]) for j in range(n_outputs)]
+
+
+def _detached(args: Any) -> tuple[Any, ...]:
+    """The arguments on the same memory, requiring gradients as before (a func may ask for grads)."""
+    result = []
+    for x in args:
+        if isinstance(x, Tensor):
+            t = wrap(x._a)
+            t._rg = x._rg
+            result.append(t)
+        else:
+            result.append(x)
+    return tuple(result)
+
+
+def _analytical(y: Tensor, xs: list[Tensor], check_dtypes: bool) -> list[Any]:
+    """The Jacobian of y with respect to each of xs by backward.  (reals of the input, of the output)"""
+    a = y._a
+    xp = backend.of(a)
+    columns: list[list[Any]] = [[] for _ in xs]
+    ones = (1, 1j) if a.dtype.kind == "c" else (1,)
+    for where in backend.cpu.ndindex(a.shape):
+        for one in ones:
+            g = xp.zeros(a.shape, a.dtype)
+            g[where] = one
+            got = grad(y, xs, wrap(g), retain_graph=True, allow_unused=True)
+            for column, x, gx in zip(columns, xs, got):
+                column.append(_reals(_fitting(x, gx, check_dtypes)))
+    return [
+        backend.cpu.stack(column, axis=1) if column else backend.cpu.zeros((_reals(x._a).size, 0))
+        for column, x in zip(columns, xs)
+    ]
+
+
+def _fitting(x: Tensor, g: Any, check_dtypes: bool) -> Any:
+    """The array of a gradient, after its shape and dtype were looked at; zeros for None."""
+    if g is None:
+        return backend.of(x._a).zeros_like(x._a)
+    if g._a.shape != x._a.shape:
+        raise GradcheckError(
+            f"grad is incorrect size: got {list(g.shape)}, expected {list(x.shape)}"
+        )
+    if check_dtypes and g._a.dtype != x._a.dtype:
+        raise GradcheckError(f"grad has dtype {g.dtype}, expected {x.dtype}")
+    return g._a
+
+
+def _compare(i: int, j: int, a: Any, n: Any, atol: float, rtol: float) -> None:
+    wrong = ~(abs(a - n) <= atol + rtol * abs(n))
+    if wrong.any():
+        row, column = (int(k[0]) for k in wrong.nonzero())
+        raise GradcheckError(
+            f"Jacobian mismatch for output {j} with respect to input {i},\nnumerical:{n}\n"
+            f"analytical:{a}\nfirst at element {row} of the input and {column} of the output "
+            f"(complex elements count twice): numerical {n[row, column]:.6g}, analytical "
+            f"{a[row, column]:.6g}"
+        )
