@@ -185,4 +185,32 @@ def unbind(input, dim=0):
     return tuple(select(input, dim, i) for i in range(input.shape[dim]))
 
 
+# ---- whole slices ----------------------------------------------------------------------------
+
+
+@op(saves="s", half="keep")
+def take_rows(xp, x, *, index, dim):
+    """The slices of x along `dim` that an integer array names."""
+    return xp.take(x, index, axis=dim)
+
+
+@op(half="keep")
+def _add_rows(xp, g, *, index, dim, shape):
+    """Zeros of `shape` with the slices of g added where `index` says: the gradient of take_rows."""
+    out = xp.zeros(shape, g.dtype)
+    if not shape:
+        return out + g.sum()
+    lead = tuple(range(dim, dim + index.ndim))
+    g = xp.moveaxis(g, lead, tuple(range(index.ndim)))
+    rows = g.reshape(index.size, *g.shape[index.ndim :])
+    xp.index_rows_add(xp.moveaxis(out, dim, 0), index.reshape(-1), rows)
+    return out
+
+
+take_rows.vjp(
+    lambda g, y, shape, index, dim: _add_rows(g, index=index, dim=dim, shape=shape)
+)
+_add_rows.vjp(lambda g, y, x, index, dim, shape: take_rows(g, index=index, dim=dim))
+
+
 FUNCTIONS = METHODS = {"narrow": narrow, "select": select, "unbind": unbind}

@@ -1,4 +1,4 @@
-"""Shape and layout: views, joining, splitting, casting."""
+"""Casting, moving, and views: the same elements in another shape."""
 
 # mypy: disallow-untyped-defs=False
 from __future__ import annotations
@@ -9,7 +9,7 @@ from .. import dtype as dtypes
 from ..op import op
 from .. import device as devices
 from ..backend import of as backend_of
-from ..tensor import Tensor, _dim_error
+from ..tensor import Size, Tensor, _dim_error
 
 
 def axis(dim, ndim):
@@ -18,6 +18,11 @@ def axis(dim, ndim):
     if not -n <= dim < n:
         raise _dim_error(dim, ndim)
     return dim % n
+
+
+def raw(x):
+    """The array of a tensor; anything else as it is.  For what rules pass on as a parameter."""
+    return x._a if isinstance(x, Tensor) else x
 
 
 def sizes(args):
@@ -268,69 +273,130 @@ def flatten(input, start_dim=0, end_dim=-1):
     return input if i == j else reshape(input, (*shape[:i], prod(shape[i : j + 1]), *shape[j + 1 :]))
 
 
-# ---- joining ---------------------------------------------------------------------------------
+def unflatten(input, dim, sizes):
+    """Dimension `dim` as several of the given sizes, one of which may be -1."""
+    d = axis(dim, input.ndim)
+    if not len(sizes):
+        raise RuntimeError("unflatten: sizes must be non-empty")
+    shape, n = tuple(input.shape), input.shape[d] if input.ndim else 1
+    try:
+        split = infer(tuple(map(int, sizes)), n)
+    except RuntimeError:
+        raise RuntimeError(
+            f"unflatten: Provided sizes {list(sizes)} don't multiply up to the size of dim {d} ({n}) in "
+            "the input tensor"
+        ) from None
+    return view(input, (*shape[:d], *split, *shape[d + 1 :]))
 
 
-@op(saves="s", half="keep")
-def _cat(xp, *arrays, dim):
-    return xp.concatenate(arrays, axis=dim)
+def broadcast_shapes(*shapes):
+    """The shape that tensors of these shapes broadcast to; RuntimeError if they do not."""
+    shapes = [(s,) if isinstance(s, int) else tuple(s) for s in shapes]
+    result = [1] * max(map(len, shapes), default=0)
+    for s in shapes:
+        for i in range(1, len(s) + 1):
+            if s[-i] != 1 and result[-i] not in (1, s[-i]):
+                raise RuntimeError(
+                    f"The size of tensor a ({result[-i]}) must match the size of tensor b ({s[-i]}) "
+                    f"at non-singleton dimension {len(result) - i}"
+                )
+            result[-i] = s[-i] if s[-i] != 1 else result[-i]
+    return Size(result)
 
 
-def _cat_vjp(needs, g, y, *shapes, dim):
-    from .index import narrow
-
-    grads, start = [], 0
-    for need, shape in zip(needs, shapes):
-        grads.append(narrow(g, dim, start, shape[dim]) if need else None)
-        start += shape[dim]
-    return grads
+def broadcast_tensors(*tensors):
+    """The tensors as views of the one shape that they broadcast to, in a tuple."""
+    if len(tensors) == 1 and isinstance(tensors[0], (tuple, list)):
+        tensors = tensors[0]
+    shape = broadcast_shapes(*[t.shape for t in tensors])
+    return tuple(expand(t, shape) for t in tensors)
 
 
-_cat.vjp_joint(_cat_vjp)
+def broadcast_to(input, size):
+    """A view of the tensor as `size`: expand with one argument."""
+    return expand(input, size)
 
 
-def cat(tensors, dim=0):
-    """The tensors one after another along `dim`; other sizes must agree."""
-    tensors = list(tensors)
-    if not tensors:
-        raise RuntimeError("torch.cat(): expected a non-empty list of Tensors")
-    d = dtypes.result_dtype([x._a if isinstance(x, Tensor) else x for x in tensors])
-    tensors = [cast(x, d.np) for x in tensors if tuple(x.shape) != (0,)] or tensors[:1]
-    first = tensors[0]
-    if not first.ndim:
-        raise RuntimeError("zero-dimensional tensor (at position 0) cannot be concatenated")
-    dim = axis(dim, first.ndim)
-    for i, x in enumerate(tensors):
-        same = x.ndim == first.ndim and all(
-            a == b for k, (a, b) in enumerate(zip(x.shape, first.shape)) if k != dim
+def movedim(input, source, destination):
+    """A view with the dimensions `source` at the places `destination`; others keep their order."""
+    n = input.ndim
+    source, destination = [(d,) if isinstance(d, int) else tuple(d) for d in (source, destination)]
+    if len(source) != len(destination):
+        raise RuntimeError(
+            f"movedim: Invalid source or destination dims: source ({list(source)} dims) should contain "
+            f"the same number of dims as destination ({list(destination)} dims)"
         )
-        if not same:
-            raise RuntimeError(
-                f"Sizes of tensors must match except in dimension {dim}. Expected size "
-                f"{list(first.shape)} but got size {list(x.shape)} for tensor number {i} in the list."
-            )
-    return _cat(*tensors, dim=dim)
+    source, destination = [[axis(d, n) for d in dims] for dims in (source, destination)]
+    for name, dims in (("source", source), ("destination", destination)):
+        if len(set(dims)) != len(dims):
+            raise RuntimeError(f"movedim: repeated dim in `{name}` ({dims})")
+    order = [d for d in range(n) if d not in source]
+    for to, d in sorted(zip(destination, source)):
+        order.insert(to, d)
+    return _permute(input, dims=tuple(order[:n]))
 
 
-def stack(tensors, dim=0):
-    """The tensors, of equal size, along a new dimension `dim`."""
-    tensors = list(tensors)
-    if not tensors:
-        raise RuntimeError("stack expects a non-empty TensorList")
-    for i, x in enumerate(tensors):
-        if x.shape != tensors[0].shape:
-            raise RuntimeError(
-                f"stack expects each tensor to be equal size, but got {list(tensors[0].shape)} at "
-                f"entry 0 and {list(x.shape)} at entry {i}"
-            )
-    dim = axis(dim, tensors[0].ndim + 1)
-    return cat([unsqueeze(x, dim) for x in tensors], dim)
+def adjoint(input):
+    """The conjugate of the transpose of the last two dimensions."""
+    from .pointwise import conj_any
+
+    return conj_any(transpose(input, -2, -1))
+
+
+def _at_least(ndim, place):
+    def atleast(*tensors):
+        if len(tensors) == 1 and isinstance(tensors[0], (tuple, list)):
+            return tuple(map(place, tensors[0]))
+        return place(tensors[0]) if len(tensors) == 1 else tuple(map(place, tensors))
+
+    atleast.__name__ = atleast.__qualname__ = f"atleast_{ndim}d"
+    atleast.__doc__ = f"Each tensor with at least {ndim} dimensions."
+    return atleast
+
+
+def _as_3d(x):
+    """(), (N,), (M, N) as (1, 1, 1), (1, N, 1), (M, N, 1)"""
+    if x.ndim >= 3:
+        return x
+    return unsqueeze(x, 2) if x.ndim == 2 else reshape(x, (1, -1, 1))
+
+
+atleast_1d = _at_least(1, lambda x: x if x.ndim else reshape(x, (1,)))
+atleast_2d = _at_least(2, lambda x: x if x.ndim >= 2 else reshape(x, (1, -1)))
+atleast_3d = _at_least(3, _as_3d)
+
+
+def expand_as(input, other):
+    """A view of the tensor in the shape of `other`."""
+    return expand(input, other.shape)
+
+
+def view_as(input, other):
+    """A view in the shape of `other`."""
+    return view(input, other.shape)
+
+
+def reshape_as(input, other):
+    """The same elements in the shape of `other`."""
+    return reshape(input, other.shape)
+
+
+def ravel(input):
+    """The same elements in one dimension."""
+    return reshape(input, (-1,)) if prod(input.shape) else reshape(input, (0,))
 
 
 FUNCTIONS = METHODS = {
     "clone": clone.fn, "reshape": reshape, "permute": permute, "transpose": transpose, "t": t,
-    "squeeze": squeeze, "unsqueeze": unsqueeze, "flatten": flatten,
-    "swapaxes": transpose, "swapdims": transpose,
+    "squeeze": squeeze, "unsqueeze": unsqueeze, "flatten": flatten, "ravel": ravel,
+    "swapaxes": transpose, "swapdims": transpose, "unflatten": unflatten, "movedim": movedim,
+    "moveaxis": movedim, "broadcast_to": broadcast_to, "adjoint": adjoint,
 }  # fmt: skip
-METHODS = METHODS | {"contiguous": contiguous, "view": view, "expand": expand}
-FUNCTIONS = FUNCTIONS | {"cat": cat, "concat": cat, "concatenate": cat, "stack": stack}
+METHODS = METHODS | {
+    "contiguous": contiguous, "view": view, "expand": expand, "expand_as": expand_as,
+    "view_as": view_as, "reshape_as": reshape_as,
+}  # fmt: skip
+FUNCTIONS = FUNCTIONS | {
+    "broadcast_tensors": broadcast_tensors, "broadcast_shapes": broadcast_shapes,
+    "atleast_1d": atleast_1d, "atleast_2d": atleast_2d, "atleast_3d": atleast_3d,
+}  # fmt: skip

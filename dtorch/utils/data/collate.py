@@ -10,7 +10,7 @@ import numpy as np
 
 from dtorch.core.dtype import float64
 from dtorch.core.ops.create import as_tensor, tensor
-from dtorch.core.ops.shape import stack
+from dtorch.core.ops.join import stack
 from dtorch.core.tensor import Tensor
 
 # NumPy's strings and objects have no tensor form.
