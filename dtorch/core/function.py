@@ -10,7 +10,7 @@ from typing import Any
 from . import backend, errors, graph
 from .graph import Node, next_seq, pick
 from .modes import grad_on, no_grad
-from .op import fit
+from .rules import fit
 from .tensor import Tensor, edge, wrap
 
 

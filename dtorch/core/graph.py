@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import sys
 import traceback
+import weakref
 from collections.abc import Callable, Sequence
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
@@ -187,20 +188,22 @@ class _Writes:
 
     def __init__(self) -> None:
         self.last = 0
-        self.log: dict[int, list[int]] = {}  # id of the owning array -> [last write, how many]
+        # id of the owning array -> [last write, how many, what forgets the array when it is freed]
+        self.log: dict[int, list[Any]] = {}
 
     def stamp(self, array: Any) -> None:
         self.last = next_seq()
-        key = id(backend.of(array).root(array))
+        root = backend.of(array).root(array)
+        key = id(root)
         entry = self.log.get(key)
         if entry is None:
-            self.log[key] = [self.last, 1]
+            self.log[key] = [self.last, 1, weakref.ref(root, lambda _: self.log.pop(key, None))]
         else:
             entry[0] = self.last
             entry[1] += 1
 
     def version(self, array: Any) -> int:
-        return self.log.get(id(backend.of(array).root(array)), (0, 0))[1]
+        return self.log.get(id(backend.of(array).root(array)), (0, 0))[1]  # type: ignore[no-any-return]
 
     def check(self, node: Node) -> None:
         """RuntimeError if a value that `node` saved has been written to since."""
@@ -349,8 +352,6 @@ def remember_stack(node: Node) -> None:
     if is_anomaly_enabled():
         global forward_stacks
         if type(forward_stacks) is dict:
-            import weakref
-
             forward_stacks = weakref.WeakKeyDictionary()
         forward_stacks[node] = traceback.format_stack()[:-3]
 
@@ -399,7 +400,7 @@ class _Alias:
         return "AliasBackward0"
 
     def backward(self, node: Node, g: Any) -> tuple[Any]:
-        from .op import fit
+        from .rules import fit
 
         return (g if node.fix is None else fit(g, node.fix[0]),)
 

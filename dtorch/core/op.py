@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import numbers
 from collections.abc import Callable
+from inspect import signature
 from typing import Any
 
 from . import backend, graph
@@ -27,10 +28,14 @@ from .backend.cpu import asarray, float32, float64, ndarray
 from .backend.cpu import dtype as np_dtype
 from .graph import Node, next_seq, pick
 from .modes import grad_on, is_anomaly_enabled
+from .rules import (
+    Runner, no_rule, run_binary, run_composite, run_conjugated, run_each, run_joint, run_unary,
+)  # fmt: skip
 from .tensor import Tensor, edge, new, register_view, wrap
 
 f32, f64 = np_dtype(float32), np_dtype(float64)
 _HALF = {dtypes.float16.np, dtypes.bfloat16.np}
+_DIFFERENTIABLE = "fcV"  # kinds of dtypes; V is bfloat16's
 _NUMBERS = (numbers.Number,)
 
 REGISTRY: dict[str, Op] = {}
@@ -56,13 +61,21 @@ class Op:
         self.kernels: dict[str, Callable[..., Any]] = {}
         self.rules: tuple[Any, ...] = ()
         self.composite: Callable[..., Any] | None = None
-        self.backward: Callable[[Node, Any], Any] = _no_rule
+        self.backward: Runner = no_rule
         self.conjugated: Op | None = None
-        self.fn: Callable[..., Any] = _general(self)
-        if ufunc is not None and promote in ("float", "keep"):
-            self.fn = _unary(self, getattr(cpu, ufunc))
-        elif ufunc is not None and promote in ("result", "float2"):
-            self.fn = _binary(self, getattr(cpu, ufunc))
+        self.fn: Callable[..., Any] = self._compile()
+
+    def _compile(self) -> Callable[..., Any]:
+        """The function on Tensors: the shortest path that is right for the op's arguments."""
+        if self.ufunc is not None:
+            elementwise = _unary if self.promote in ("float", "keep") else _binary
+            return elementwise(self, getattr(cpu, self.ufunc))
+        if self.promote not in (None, "keep"):
+            return _general(self)
+        kernel = self.kernels.get("cpu", self.kernel)
+        places = [p for p in signature(kernel).parameters.values() if p.kind is not p.KEYWORD_ONLY]
+        one = len(places) == 2 and places[1].kind is not places[1].VAR_POSITIONAL
+        return (_single if one else _several)(self, kernel)
 
     # ---- declaring -------------------------------------------------------------------------------
 
@@ -70,17 +83,17 @@ class Op:
         """One rule for each tensor argument; None for one that is not differentiable."""
         self.rules = rules
         if len(rules) == 1:
-            self.backward = _backward_unary(rules[0])
+            self.backward = run_unary(rules[0])
         elif len(rules) == 2 and self.promote is not None:
-            self.backward = _backward_binary(*rules)
+            self.backward = run_binary(*rules)
         else:
-            self.backward = _backward_each(rules)
+            self.backward = run_each(rules)
         return self
 
     def vjp_joint(self, rule: Callable[..., Any]) -> Op:
         """One rule for all arguments: rule(needs, g, y, *inputs, **params) -> a gradient each."""
         self.rules = (rule,)
-        self.backward = _backward_joint(rule)
+        self.backward = run_joint(rule)
         return self
 
     def define(self, composite: Callable[..., Any]) -> Callable[..., Any]:
@@ -90,7 +103,7 @@ class Op:
         need not be differentiable itself.
         """
         self.composite = composite
-        self.backward = _backward_composite(self.backward, composite)
+        self.backward = run_composite(self.backward, composite)
         return composite
 
     def override(self, device: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -98,6 +111,8 @@ class Op:
 
         def register(kernel: Callable[..., Any]) -> Callable[..., Any]:
             self.kernels[device] = kernel
+            if device == "cpu" and self.ufunc is None:
+                self.fn = self._compile()
             return kernel
 
         return register
@@ -160,45 +175,63 @@ class Op:
         self._check(xs)
         arrays = self.prepare(given)
         out = self.run(arrays, params)
-        recorded = grad_on() and self.rules and any(isinstance(x, Tensor) and x._rg for x in xs)
-        many = type(out) is tuple
-        xp = backend.of(*(out if many else (out,)))
-        outs = tuple(_as_array(xp, o) for o in out) if many else _as_array(xp, out)
-        if not recorded or not any(map(_differentiable, outs if many else (outs,))):
-            if many:
-                return tuple(map(self._wrap_view, outs, (xs[0],) * len(outs)))
-            return self._wrap_view(outs, xs[0])
-        node = self._record(xs, given, arrays, outs, params)
-        if not many:
-            return self._wrap_view(outs, xs[0], node)
+        rg = any(isinstance(x, Tensor) and x._rg for x in xs)
+        return self.finish(xs, given, arrays, out, params, rg)
+
+    def finish(
+        self, xs: Any, given: Any, arrays: Any, out: Any, params: dict[str, Any], rg: bool
+    ) -> Any:
+        """The kernel's output, or outputs, as Tensors with their history.
+
+        xs: the arguments, given: their arrays, arrays: those after promotion
+        """
+        if type(out) is not tuple:
+            if type(out) is not ndarray:
+                out = _as_array(out)
+            node = None
+            if rg and grad_on() and self.rules and out.dtype.kind in _DIFFERENTIABLE:
+                node = self._record(xs, given, arrays, out, out, params)
+            t = wrap(out, node)
+            return register_view(t, xs[0]) if self.view else t
+        outs = tuple(map(_as_array, out))
+        grads = [a.dtype.kind in _DIFFERENTIABLE for a in outs]
+        node = None
+        if rg and grad_on() and self.rules and any(grads):
+            node = self._record(xs, given, arrays, outs[0], outs, params)
         return tuple(
-            self._wrap_view(o, xs[0], pick(node, i) if _differentiable(o) else None)
-            for i, o in enumerate(outs)
+            wrap(a, pick(node, i) if node is not None and grad else None)
+            for i, (a, grad) in enumerate(zip(outs, grads))
         )
 
-    def _wrap_view(self, out: Any, of: Any, node: Node | None = None) -> Tensor:
-        t = wrap(out, node)
-        return register_view(t, of) if self.view else t
-
-    def _record(self, xs: Any, given: Any, arrays: Any, out: Any, params: Any) -> Node:
+    def _record(
+        self, xs: Any, given: Any, arrays: Any, first: Any, out: Any, params: dict[str, Any]
+    ) -> Node:
+        """The node of a call whose output (the first of several) is the array `first`."""
         edges = tuple([edge(x) if isinstance(x, Tensor) else None for x in xs])
-        saved = None
+        saved = fix = None
         if self.saves_x:
             saved = tuple(arrays)
         elif self.saves_shape:
             saved = tuple([getattr(a, "shape", None) for a in arrays])
-        fix = None
-        if self.promote is not None:
-            first = out[0] if type(out) is tuple else out
-            if any(getattr(a, "shape", first.shape) != first.shape or
-                   getattr(a, "dtype", first.dtype) != first.dtype for a in given):  # fmt: skip
-                fix = tuple([(a.shape, a.dtype) if hasattr(a, "dtype") else None for a in given])
-        one = out[0] if type(out) is tuple else out
-        op = self if one.dtype.kind != "c" and not _any_complex(given) else _conjugated(self)
+        if self.promote is not None and any(
+            getattr(a, "shape", first.shape) != first.shape
+            or getattr(a, "dtype", first.dtype) != first.dtype
+            for a in given
+        ):
+            fix = tuple([(a.shape, a.dtype) if hasattr(a, "dtype") else None for a in given])
+        op = self if first.dtype.kind != "c" and not _any_complex(given) else self._on_complex()
         node = Node(op, edges, saved, out if self.saves_y else None, params, fix, next_seq())
         if is_anomaly_enabled():
             graph.remember_stack(node)
         return node
+
+    def _on_complex(self) -> Op:
+        """The op as it is recorded on complex arrays."""
+        if self.conjugated is None:
+            twin = new(Op)
+            twin.__dict__.update(self.__dict__, backward=run_conjugated(self.backward))
+            self.conjugated = twin
+        return self.conjugated
 
     def _check(self, xs: Any) -> None:
         for x in xs:
@@ -218,20 +251,13 @@ def _narrow(xp: Any, out: Any, half: Any) -> Any:
     return xp.asarray(out).astype(half) if getattr(out, "dtype", None) == f32 else out
 
 
-def _as_array(xp: Any, out: Any) -> Any:
-    return out if type(out) is xp.ndarray else xp.asarray(out)
-
-
-def _differentiable(a: Any) -> bool:
-    return a.dtype.kind in "fcV"  # V: bfloat16
+def _as_array(out: Any) -> Any:
+    """A kernel's result as an array: NumPy makes scalars of 0-d ones."""
+    return out if type(out) is ndarray else backend.of(out).asarray(out)
 
 
 def _any_complex(arrays: Any) -> bool:
     return any(getattr(a, "dtype", f32).kind == "c" for a in arrays)
-
-
-def _no_rule(node: Node, g: Any) -> Any:
-    raise RuntimeError(f"derivative for {node.op.name} is not implemented")
 
 
 def _same_device(op: Op, arrays: list[Any]) -> list[Any]:
@@ -271,7 +297,7 @@ def _unary(op: Op, kernel: Callable[..., Any]) -> Callable[..., Any]:
         t = new(Tensor)
         t._a = out
         t._grad = t._base = t._views = t._leaf = None
-        if x._rg and grad_on():
+        if x._rg and grad_on() and op.rules:
             t._rg = True
             t._node = Node(op, (x._node or x,), (a,) if saves_x else None, out if saves_y else None,
                            None, None, next_seq())  # fmt: skip
@@ -318,7 +344,7 @@ def _binary(op: Op, kernel: Callable[..., Any]) -> Callable[..., Any]:
         t = new(Tensor)
         t._a = out
         t._grad = t._base = t._views = t._leaf = None
-        if rg and grad_on():
+        if rg and grad_on() and op.rules:
             e0 = x._node
             if e0 is None and x._rg:
                 e0 = x
@@ -329,6 +355,63 @@ def _binary(op: Op, kernel: Callable[..., Any]) -> Callable[..., Any]:
             t._rg = False
             t._node = None
         return t
+
+    return _named(fn, op)
+
+
+def _single(op: Op, kernel: Callable[..., Any]) -> Callable[..., Any]:
+    """One tensor and any parameters, nothing to promote: reductions, views."""
+    slow, saves_x, saves_y, saves_shape, view = (
+        op.apply, op.saves_x, op.saves_y, op.saves_shape, op.view
+    )  # fmt: skip
+
+    def fn(x: Any, **params: Any) -> Any:
+        try:
+            a = x._a
+        except AttributeError:
+            return slow(x, **params)
+        d = a.dtype
+        if type(a) is not ndarray or (d is not f32 and d is not f64 and d.kind not in "iub"):
+            return slow(x, **params)
+        out = kernel(cpu, a, **params)
+        rg = x._rg
+        if type(out) is not ndarray:
+            if type(out) is tuple:
+                return op.finish((x,), (a,), (a,), out, params, rg)
+            out = asarray(out)
+        node = None
+        if rg and grad_on() and op.rules and out.dtype.kind in _DIFFERENTIABLE:
+            if is_anomaly_enabled() or out.dtype.kind == "c":
+                return op.finish((x,), (a,), (a,), out, params, rg)
+            saved = (a,) if saves_x else (a.shape,) if saves_shape else None
+            node = Node(op, (x._node or x,), saved, out if saves_y else None, params, None,
+                        next_seq())  # fmt: skip
+        t = wrap(out, node)
+        return register_view(t, x) if view else t
+
+    return _named(fn, op)
+
+
+def _several(op: Op, kernel: Callable[..., Any]) -> Callable[..., Any]:
+    """Any tensors and parameters, nothing to promote: matmul, conv, where."""
+    slow = op.apply
+
+    def fn(*xs: Any, **params: Any) -> Any:
+        arrays = []
+        rg = False
+        for x in xs:
+            if isinstance(x, Tensor):
+                a = x._a
+                d = a.dtype
+                if type(a) is not ndarray or (d is not f32 and d is not f64 and d.kind not in "iub"):
+                    return slow(*xs, **params)
+                rg = rg or x._rg
+                arrays.append(a)
+            elif type(x) is ndarray:
+                return slow(*xs, **params)
+            else:
+                arrays.append(x)
+        return op.finish(xs, arrays, arrays, kernel(cpu, *arrays, **params), params, rg)
 
     return _named(fn, op)
 
@@ -355,131 +438,6 @@ def _broadcast_error(a: tuple[int, ...], b: tuple[int, ...]) -> RuntimeError:
                 f"non-singleton dimension {max(len(a), len(b)) - i}"
             )
     return RuntimeError(f"shapes {list(a)} and {list(b)} cannot be broadcast")
-
-
-# ---- running rules ---------------------------------------------------------------------------
-
-
-def fit(g: Any, fix: Any) -> Any:
-    """Undo broadcasting and promotion: sum `g` to the shape and cast it to the dtype of an input."""
-    from .ops.reduce import sum_to
-    from .ops.shape import cast
-
-    shape, dtype = fix
-    if g.shape != shape:
-        g = sum_to(g, shape)
-    d = g._a.dtype if isinstance(g, Tensor) else g.dtype
-    return g if d == dtype else cast(g, dtype)
-
-
-def _backward_unary(rule: Any) -> Callable[[Node, Any], Any]:
-    def backward(node: Node, g: Any) -> Any:
-        saved, params = node.saved, node.params
-        x = None if saved is None else saved[0]
-        g = rule(g, node.y, x) if params is None else rule(g, node.y, x, **params)
-        return (g if node.fix is None else fit(g, node.fix[0]),)
-
-    return backward
-
-
-def _backward_binary(rule0: Any, rule1: Any) -> Callable[[Node, Any], Any]:
-    def backward(node: Node, g: Any) -> Any:
-        e0, e1 = node.edges
-        saved, y, params = node.saved, node.y, node.params or {}
-        a, b = (None, None) if saved is None else saved
-        g0 = None if e0 is None or rule0 is None else rule0(g, y, a, b, **params)
-        g1 = None if e1 is None or rule1 is None else rule1(g, y, a, b, **params)
-        fix = node.fix
-        if fix is not None:
-            if g0 is not None:
-                g0 = fit(g0, fix[0])
-            if g1 is not None:
-                g1 = fit(g1, fix[1])
-        return g0, g1
-
-    return backward
-
-
-def _backward_each(rules: Any) -> Callable[[Node, Any], Any]:
-    def backward(node: Node, g: Any) -> Any:
-        xs = node.saved or (None,) * len(node.edges)
-        if type(g) is graph.Grads:
-            g = _all_outputs(g, node)
-        grads = []
-        for i, e in enumerate(node.edges):
-            rule = rules[i] if i < len(rules) else None
-            if e is None or rule is None:
-                grads.append(None)
-            else:
-                ge = rule(g, node.y, *xs, **(node.params or {}))
-                if node.fix is not None and node.fix[i] is not None:
-                    ge = fit(ge, node.fix[i])
-                grads.append(ge)
-        return grads
-
-    return backward
-
-
-def _backward_joint(rule: Any) -> Callable[[Node, Any], Any]:
-    def backward(node: Node, g: Any) -> Any:
-        xs = node.saved or (None,) * len(node.edges)
-        if type(g) is graph.Grads:
-            g = _all_outputs(g, node)
-        needs = tuple([e is not None for e in node.edges])
-        return rule(needs, g, node.y, *xs, **(node.params or {}))
-
-    return backward
-
-
-def _backward_composite(rule: Any, composite: Any) -> Callable[[Node, Any], Any]:
-    """Under create_graph, the gradient of what the op is made of."""
-
-    def backward(node: Node, g: Any) -> Any:
-        given = list(g.values()) if type(g) is graph.Grads else [g]
-        if not isinstance(given[0], Tensor):
-            return rule(node, g)
-        from .autograd import grad
-        from .modes import enable_grad
-
-        with enable_grad():
-            outs = composite(*node.saved, **(node.params or {}))
-        picked = [outs[i] for i in g] if type(g) is graph.Grads else [outs]
-        wanted = [x for x, e in zip(node.saved, node.edges) if e is not None]
-        got = iter(grad(picked, wanted, given, create_graph=True, allow_unused=True))
-        return tuple(None if e is None else next(got) for e in node.edges)
-
-    return backward
-
-
-def _all_outputs(g: graph.Grads, node: Node) -> tuple[Any, ...]:
-    """The gradient of each output of a node, None for those that have none."""
-    n = len(node.y) if type(node.y) is tuple else max(g) + 1
-    return tuple(g.get(i) for i in range(n))
-
-
-def _conjugated(op: Op) -> Op:
-    """The op as it is recorded on complex arrays.
-
-    torch's gradient of a real loss is conj(J)^T g for a holomorphic op, and J^T is what the rules
-    compute: so conj(rule(conj(g))).
-    """
-    if op.conjugated is None:
-        twin = new(Op)
-        twin.__dict__.update(op.__dict__)
-        inner = op.backward
-
-        def backward(node: Node, g: Any) -> Any:
-            from .ops.pointwise import conj_any
-
-            if type(g) is graph.Grads:
-                g = graph.Grads({i: conj_any(x) for i, x in g.items()})
-            else:
-                g = conj_any(g)
-            return tuple(None if x is None else conj_any(x) for x in inner(node, g))
-
-        twin.backward = backward
-        op.conjugated = twin
-    return op.conjugated
 
 
 # ---- the decorators --------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from ..op import op
 
 
 def _comparison(name, function):
-    @op(promote="result", half="keep", name=name)
+    @op(promote="result", half="keep", ufunc=function, name=name)
     def kernel(xp, a, b):
         return getattr(xp, function)(a, b)
 
