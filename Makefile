@@ -32,11 +32,11 @@ lint: $(VENV)/.installed-test
 
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --editable '.[mpich]'
+	$(BIN)/python -m pip install --quiet --editable '.[mpich,examples]'
 	touch $@
 
 $(VENV)/.installed-test: $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet --editable '.[mpich,test,dev]'
+	$(BIN)/python -m pip install --quiet --editable '.[mpich,examples,test,dev]'
 	touch $@
 
 clean:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import backend, dtype as dtypes, graph
 from .backend.cpu import ndarray
@@ -66,6 +66,18 @@ class Tensor:
 
         t = legacy_tensor(*args, **kwargs)
         return t if cls is Tensor else as_subclass(t, cls)
+
+    if TYPE_CHECKING:  # what methods.py hangs on the class
+
+        def __getattr__(self, name: str) -> Any: ...
+        def __add__(self, other: Any) -> Tensor: ...
+
+        __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = __add__
+        __matmul__ = __pow__ = __lt__ = __gt__ = __le__ = __ge__ = __add__
+
+        def __getitem__(self, index: Any) -> Tensor: ...
+        def __setitem__(self, index: Any, value: Any) -> None: ...
+        def __neg__(self) -> Tensor: ...
 
     # ---- the eight attributes, and kin -----------------------------------------------------------
 
@@ -286,6 +298,25 @@ class Tensor:
     def is_contiguous(self, memory_format: Any = None) -> bool:
         return bool(self._a.flags.c_contiguous)
 
+    @property
+    def is_cuda(self) -> bool:
+        return self.device.type == "cuda"
+
+    @property
+    def is_cpu(self) -> bool:
+        return self.device.type == "cpu"
+
+    @property
+    def layout(self) -> dtypes.layout:
+        return dtypes.strided
+
+    is_sparse = is_quantized = is_nested = is_meta = is_mkldnn = False
+
+    def get_device(self) -> int:
+        """The index of the CUDA device; -1 on the CPU."""
+        index = self.device.index
+        return -1 if index is None else index
+
     def numpy(self, *, force: bool = False) -> Any:
         """The array itself: it shares memory with the tensor.  force=True detaches and copies."""
         if force:
@@ -304,7 +335,9 @@ class Tensor:
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
         a = self.numpy()
-        return a if dtype is None else a.astype(dtype)
+        if copy is False and dtype is not None and dtype != a.dtype:
+            raise ValueError(f"a {self.dtype} tensor cannot become an array of {dtype} without a copy")
+        return a.astype(dtype or a.dtype, copy=bool(copy))
 
     def tolist(self) -> Any:
         return backend.of(self._a).to_numpy(self._a).tolist()
@@ -356,7 +389,7 @@ class Tensor:
     def __repr__(self, *, tensor_contents: Any = None) -> str:
         from .printing import tensor_str
 
-        return tensor_str(self)
+        return tensor_str(self, tensor_contents=tensor_contents)
 
     def __format__(self, spec: str) -> str:
         return format(self.item(), spec) if not self._a.ndim else object.__format__(self, spec)
