@@ -13,18 +13,18 @@ import importlib
 from typing import Any
 
 from .core import dtype as _dtypes
-from .core.autograd import backward as _backward  # noqa: F401
 from .core.device import device
 from .core.dtype import (
-    bfloat16, cdouble, cfloat, complex64, complex128, double, dtype, float16, float32, float64,
-    get_default_dtype, half, int8, int16, int32, int64, long, promote_types, set_default_dtype, short,
-    uint8,
+    bfloat16, can_cast, cdouble, cfloat, complex64, complex128, double, dtype, finfo, float16, float32,
+    float64, get_default_dtype, half, iinfo, int8, int16, int32, int64, layout, long, promote_types,
+    set_default_dtype, short, strided, uint8,
 )  # fmt: skip
 from .core.methods import FUNCTIONS as _functions
 from .core.modes import (
     enable_grad, inference_mode, is_grad_enabled, is_inference_mode_enabled, no_grad,
     set_grad_enabled,
 )  # fmt: skip
+from .core.printing import get_printoptions, printoptions, set_printoptions
 from .core.tensor import Size, Tensor
 
 __version__ = "0.1.0"

@@ -6,6 +6,7 @@ from typing import Any
 
 from .backend.cpu import bfloat16 as np_bfloat16
 from .backend.cpu import dtype as np_dtype
+from .backend.cpu import finfo_of as np_finfo
 
 
 class dtype:
@@ -48,6 +49,19 @@ def dtype_named(name: str) -> dtype:
     return ALL[name]
 
 
+class layout:
+    """How a tensor's elements lie in memory.  There is one: dtorch.strided."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __repr__(self) -> str:
+        return f"dtorch.{self.name}"
+
+
+strided = layout("strided")
+
+
 uint8 = dtype("uint8", np_dtype("uint8"), 1)
 int8 = dtype("int8", np_dtype("int8"), 1)
 int16 = short = dtype("int16", np_dtype("int16"), 1)
@@ -74,6 +88,50 @@ def of_numpy(np_type: Any) -> dtype:
             f"{', '.join(ALL)}."
         )
     return found
+
+
+# ---- limits ----------------------------------------------------------------------------------
+
+
+class finfo:
+    """The limits of a floating point dtype: bits, eps, min, max, tiny, smallest_normal, resolution."""
+
+    def __init__(self, type: dtype | None = None) -> None:
+        d = _default if type is None else type
+        if d.category < 2:
+            raise TypeError(
+                f"dtorch.finfo() requires a floating point input type, got {d}. Use dtorch.iinfo."
+            )
+        limits = np_finfo(d.to_real().np)
+        self.dtype = d.to_real().name
+        self.bits = limits.bits
+        self.eps, self.min, self.max = map(float, (limits.eps, limits.min, limits.max))
+        self.tiny = self.smallest_normal = float(limits.smallest_normal)
+        self.resolution = float(f"{float(limits.resolution):.0e}")
+
+    def __repr__(self) -> str:
+        return (
+            f"finfo(resolution={self.resolution:g}, min={self.min:g}, max={self.max:g}, "
+            f"eps={self.eps:g}, smallest_normal={self.smallest_normal:g}, tiny={self.tiny:g}, "
+            f"dtype={self.dtype})"
+        )
+
+
+class iinfo:
+    """The limits of an integer dtype: bits, min, max."""
+
+    def __init__(self, type: dtype) -> None:
+        if type.category != 1:
+            raise TypeError(
+                f"dtorch.iinfo() requires an integer input type, got {type}. Use dtorch.finfo."
+            )
+        self.dtype = type.name
+        self.bits = 8 * type.itemsize
+        low = -(2 ** (self.bits - 1)) if type.is_signed else 0
+        self.min, self.max = low, low + 2**self.bits - 1
+
+    def __repr__(self) -> str:
+        return f"iinfo(min={self.min}, max={self.max}, dtype={self.dtype})"
 
 
 # ---- the default -----------------------------------------------------------------------------

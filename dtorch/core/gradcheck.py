@@ -12,7 +12,7 @@ from typing import Any
 
 from . import backend
 from .autograd import grad
-from .modes import no_grad
+from .modes import enable_grad, no_grad
 from .tensor import Tensor, wrap
 
 
@@ -80,8 +80,9 @@ def gradgradcheck(
 
     def gradient(*given: Any) -> tuple[Tensor, ...]:
         xs, gs = given[: len(args)], given[len(args) :]
-        got = grad(_outputs(func, xs), [xs[i] for i in wanted], gs, create_graph=True,
-                   allow_unused=True)  # fmt: skip
+        with enable_grad():  # the numerical side runs under no_grad
+            outputs = _outputs(func, xs)
+        got = grad(outputs, [xs[i] for i in wanted], gs, create_graph=True, allow_unused=True)
         return tuple(g for g in got if g is not None)
 
     return gradcheck(

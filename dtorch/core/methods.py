@@ -13,9 +13,8 @@ import pkgutil
 
 from . import device as devices
 from . import dtype as dtypes
-from . import ops
+from . import ops, storage
 from .backend.cpu import ndarray
-from .graph import writes
 from .ops import arithmetic as ar
 from .ops import compare, index, pointwise, shape
 from .tensor import Tensor, wrap
@@ -116,6 +115,27 @@ def _cast_method(d):
     return method
 
 
+def type_(self, dtype=None, non_blocking=False):
+    """The name of the tensor's type, or the tensor as another dtype."""
+    if dtype is None:
+        where = "dtorch.cuda." if self.is_cuda else "dtorch."
+        return f"{where}{TYPE_NAMES[self.dtype]}Tensor"
+    return to(self, dtype)
+
+
+def type_as(self, other):
+    """self.to(other.dtype), on the device of `other`."""
+    return to(self, other)
+
+
+TYPE_NAMES = {
+    dtypes.float32: "Float", dtypes.float64: "Double", dtypes.float16: "Half",
+    dtypes.bfloat16: "BFloat16", dtypes.int32: "Int", dtypes.int64: "Long", dtypes.int16: "Short",
+    dtypes.int8: "Char", dtypes.uint8: "Byte", dtypes.bool_: "Bool",
+    dtypes.complex64: "ComplexFloat", dtypes.complex128: "ComplexDouble",
+}  # fmt: skip
+
+
 def copy_(self, src, non_blocking=False):
     """Copy the values of `src`, broadcast and cast, into this tensor."""
     if not isinstance(src, Tensor):
@@ -143,11 +163,12 @@ def zero_(self):
 
 
 METHODS = {
-    "to": to, "copy_": copy_, "fill_": fill_, "zero_": zero_,
+    "to": to, "type": type_, "type_as": type_as, "copy_": copy_, "fill_": fill_, "zero_": zero_,
     "float": _cast_method(dtypes.float32), "double": _cast_method(dtypes.float64),
     "half": _cast_method(dtypes.float16), "bfloat16": _cast_method(dtypes.bfloat16),
     "int": _cast_method(dtypes.int32), "long": _cast_method(dtypes.int64),
     "short": _cast_method(dtypes.int16), "char": _cast_method(dtypes.int8),
+    "cfloat": _cast_method(dtypes.complex64), "cdouble": _cast_method(dtypes.complex128),
     "byte": _cast_method(dtypes.uint8), "bool": _cast_method(dtypes.bool_),
     "cpu": lambda self, memory_format=None: to(self, "cpu"),
     "cuda": lambda self, device=None, non_blocking=False: to(
@@ -157,6 +178,12 @@ METHODS = {
     "is_complex": lambda self: self.dtype.is_complex,
     "is_signed": lambda self: self.dtype.is_signed,
 }  # fmt: skip
+
+def result_type(tensor1, tensor2):
+    """The dtype that an operator on these two, tensors or numbers, gives."""
+    operands = (tensor1, tensor2)
+    return dtypes.result_dtype([x._a if isinstance(x, Tensor) else x for x in operands])
+
 
 OPERATORS = {
     "__add__": ar.add.fn, "__radd__": ar.add.fn, "__sub__": ar.sub.fn, "__rsub__": reverse(ar.sub.fn),
@@ -177,7 +204,7 @@ OPERATORS = {
 
 def _attach():
     """Hang everything on Tensor; an operator on an operand that it does not know is left to it."""
-    for name, fn in (_collect("METHODS") | METHODS).items():
+    for name, fn in (_collect("METHODS") | storage.METHODS | METHODS).items():
         setattr(Tensor, name, fn)
     for name, fn in _collect("IN_PLACE").items():
         setattr(Tensor, name + "_", in_place(fn, UFUNCS.get(name)))
@@ -193,5 +220,9 @@ def _attach():
 
 
 _attach()
-FUNCTIONS = {name: public(fn) for name, fn in _collect("FUNCTIONS").items()}
-__all__ = ["FUNCTIONS", "public", "writes"]
+FUNCTIONS = {name: public(fn) for name, fn in _collect("FUNCTIONS").items()} | {
+    "result_type": result_type, "is_tensor": lambda obj: isinstance(obj, Tensor),
+    "is_storage": storage.is_storage, "from_dlpack": storage.from_dlpack,
+    "is_floating_point": METHODS["is_floating_point"], "is_complex": METHODS["is_complex"],
+}  # fmt: skip
+__all__ = ["FUNCTIONS", "public"]

@@ -23,6 +23,11 @@ def __getattr__(attr: str) -> Any:
     return value
 
 
+def finfo_of(d: Any) -> Any:
+    """NumPy's finfo, of bfloat16 too."""
+    return ml_dtypes.finfo(d) if d == bfloat16 else np.finfo(d)
+
+
 def special(function: str) -> Any:
     """A function of scipy.special, which is imported on first use only."""
     return getattr(importlib.import_module("scipy.special"), function)
@@ -32,25 +37,39 @@ def erf(x: Any) -> Any:
     return special("erf")(x)
 
 
+def relu(x: Any) -> Any:
+    return np.maximum(x, 0)
+
+
 def as_strided(a: Any, shape: Any, strides: Any) -> Any:
     """A view of `a` with these shape and strides (in bytes)."""
     return np.lib.stride_tricks.as_strided(a, shape, strides)
 
 
+def memory(a: Any) -> Any:
+    """All of the memory that `a` lies in, as elements of its dtype.  (n,)"""
+    owner = root(a)
+    flat = as_strided(owner, (owner.size,), (owner.itemsize,))  # an owner has no gaps
+    return flat if owner.dtype == a.dtype else flat.view(a.dtype)
+
+
 def strided_storage(a: Any, shape: Any, strides: Any, offset: int) -> Any:
     """A view of the whole buffer that `a` lies in; strides and offset in elements."""
-    flat, step = root(a), a.itemsize
+    flat, step = memory(a), a.itemsize
     if not flat.size or 0 in shape:
         return np.ndarray(shape, a.dtype)
-    base = flat if type(flat.base) is not ndarray else flat.base
-    return np.ndarray(shape, a.dtype, base, offset * step, [s * step for s in strides])
+    return as_strided(flat[offset:], shape, [s * step for s in strides])
 
 
 def root(a: Any) -> Any:
     """The array that owns the memory which `a` is a view of."""
-    while type(a.base) is ndarray:
-        a = a.base
-    return a
+    while True:
+        base = a.base
+        if type(base) is not ndarray:
+            base = getattr(base, "base", None)  # as_strided puts an object between the two
+            if type(base) is not ndarray:
+                return a
+        a = base
 
 
 def address(a: Any) -> int:

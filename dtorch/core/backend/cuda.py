@@ -50,15 +50,24 @@ def erf(x: Any) -> Any:
     return special("erf")(x)
 
 
+def relu(x: Any) -> Any:
+    return cp.maximum(x, 0)
+
+
 def as_strided(a: Any, shape: Any, strides: Any) -> Any:
     """A view of `a` with these shape and strides (in bytes)."""
     return cp.lib.stride_tricks.as_strided(a, shape, strides)
 
 
+def memory(a: Any) -> Any:
+    """All of the memory that `a` lies in, as elements of its dtype.  (n,)"""
+    owner = root(a)
+    return cp.ndarray((owner.nbytes // a.itemsize,), a.dtype, owner.data)
+
+
 def strided_storage(a: Any, shape: Any, strides: Any, offset: int) -> Any:
     """A view of the whole buffer that `a` lies in; strides and offset in elements."""
-    owner, step = root(a), a.itemsize
-    return cp.ndarray(shape, a.dtype, owner.data + offset * step, [s * step for s in strides])
+    return as_strided(memory(a)[offset:], shape, [s * a.itemsize for s in strides])
 
 
 def root(a: Any) -> Any:

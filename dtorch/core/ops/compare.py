@@ -54,8 +54,23 @@ def isclose(xp, a, b, *, rtol=1e-05, atol=1e-08, equal_nan=False):
     return xp.isclose(a, b, rtol, atol, equal_nan)
 
 
+def equal(input, other):
+    """Whether both have the same shape and the same elements: a Python bool."""
+    return input.shape == other.shape and bool((input == other).all())
+
+
+def allclose(input, other, rtol=1e-05, atol=1e-08, equal_nan=False):
+    """Whether |input - other| <= atol + rtol * |other| everywhere: a Python bool."""
+    if input.dtype is not other.dtype:
+        raise RuntimeError(
+            f"{input.dtype} did not match {other.dtype}: allclose compares tensors of one dtype"
+        )
+    return bool(isclose(input, other, rtol=rtol, atol=atol, equal_nan=equal_nan).all())
+
+
 _OPS = [eq, ne, lt, le, gt, ge, logical_and, logical_or, logical_xor, logical_not]
 IN_PLACE = {o.name: o.fn for o in _OPS}
 FUNCTIONS = METHODS = IN_PLACE | {o.name: o.fn for o in (isnan, isinf, isfinite, signbit, isclose)} | {
-    "greater": gt.fn, "greater_equal": ge.fn, "less": lt.fn, "less_equal": le.fn, "not_equal": ne.fn,
+    "greater": gt.fn, "greater_equal": ge.fn, "less": lt.fn, "less_equal": le.fn,
+    "not_equal": ne.fn, "equal": equal, "allclose": allclose,
 }  # fmt: skip
