@@ -1,0 +1,273 @@
+"""A Module's state: state_dict and load_state_dict."""
+
+from __future__ import annotations
+
+import itertools
+from collections import OrderedDict, namedtuple
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ...core.graph import Handle
+from ...core.modes import no_grad
+from ...core.tensor import Tensor
+from ..parameter import Buffer, Parameter
+from ._hooks import add
+
+EXTRA_STATE = "_extra_state"
+
+
+class IncompatibleKeys(namedtuple("IncompatibleKeys", ("missing_keys", "unexpected_keys"))):
+    """What load_state_dict returns: the keys that only one side had, two lists."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        if not self.missing_keys and not self.unexpected_keys:
+            return "<All keys matched successfully>"
+        return super().__repr__()
+
+
+class State:
+    """The part of Module that saves and loads parameters and buffers."""
+
+    _version = 1
+    _parameters: dict[str, Any]
+    _buffers: dict[str, Any]
+    _modules: dict[str, Any]
+    _non_persistent_buffers_set: set[str]
+    _state_dict_hooks: OrderedDict[int, Callable[..., Any]]
+    _state_dict_pre_hooks: OrderedDict[int, Callable[..., Any]]
+    _load_state_dict_pre_hooks: OrderedDict[int, Callable[..., Any]]
+    _load_state_dict_post_hooks: OrderedDict[int, Callable[..., Any]]
+
+    # ---- hooks -----------------------------------------------------------------------------------
+
+    def register_state_dict_pre_hook(self, hook: Callable[..., Any]) -> Handle:
+        """Call hook(module, prefix, keep_vars) before the module's state is gathered."""
+        return add(self._state_dict_pre_hooks, hook)
+
+    def register_state_dict_post_hook(self, hook: Callable[..., Any]) -> Handle:
+        """Call hook(module, state_dict, prefix, local_metadata), which may change state_dict."""
+        return add(self._state_dict_hooks, hook)
+
+    def _register_state_dict_hook(self, hook: Callable[..., Any]) -> Handle:
+        """The older form: what the hook returns replaces state_dict."""
+        return add(self._state_dict_hooks, hook)
+
+    def register_load_state_dict_pre_hook(self, hook: Callable[..., Any]) -> Handle:
+        """Call hook(module, state_dict, prefix, local_metadata, strict, missing_keys,
+        unexpected_keys, error_msgs) before the module's state is loaded; it may change them."""
+
+        def with_module(*args: Any) -> None:
+            hook(self, *args)
+
+        return add(self._load_state_dict_pre_hooks, with_module)
+
+    def _register_load_state_dict_pre_hook(
+        self, hook: Callable[..., Any], with_module: bool = False
+    ) -> Handle:
+        if with_module:
+            return self.register_load_state_dict_pre_hook(hook)
+        return add(self._load_state_dict_pre_hooks, hook)
+
+    def register_load_state_dict_post_hook(self, hook: Callable[..., Any]) -> Handle:
+        """Call hook(module, incompatible_keys) after loading; it may take keys off the lists."""
+        return add(self._load_state_dict_post_hooks, hook)
+
+    # ---- saving ----------------------------------------------------------------------------------
+
+    def get_extra_state(self) -> Any:
+        """More state of a subclass, which goes into its state_dict; see set_extra_state."""
+        raise RuntimeError("Reached a code path in Module.get_extra_state() that should not be called")
+
+    def set_extra_state(self, state: Any) -> None:
+        """Take up what get_extra_state returned."""
+        raise RuntimeError("Reached a code path in Module.set_extra_state() that should not be called")
+
+    def _has_extra_state(self, method: str) -> bool:
+        return getattr(type(self), method) is not getattr(State, method)
+
+    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
+        for name, t in itertools.chain(self._parameters.items(), self._buffers.items()):
+            if t is not None and name not in self._non_persistent_buffers_set:
+                destination[prefix + name] = t if keep_vars else t.detach()
+        if self._has_extra_state("get_extra_state"):
+            destination[prefix + EXTRA_STATE] = self.get_extra_state()
+
+    def state_dict(
+        self, *args: Any, destination: Any = None, prefix: str = "", keep_vars: bool = False
+    ) -> Any:
+        """The parameters and persistent buffers by their dotted names, sharing their memory.
+
+        keep_vars: the parameters themselves instead of detached tensors
+        """
+        if args:  # torch's older order: destination, prefix, keep_vars
+            given = dict(zip(("destination", "prefix", "keep_vars"), args))
+            destination = given["destination"]
+            prefix, keep_vars = given.get("prefix", prefix), given.get("keep_vars", keep_vars)
+        if destination is None:
+            destination = OrderedDict()
+            destination._metadata = OrderedDict()
+        local_metadata = {"version": self._version}
+        if hasattr(destination, "_metadata"):
+            destination._metadata[prefix[:-1]] = local_metadata
+        for hook in list(self._state_dict_pre_hooks.values()):
+            hook(self, prefix, keep_vars)
+        self._save_to_state_dict(destination, prefix, keep_vars)
+        for name, module in self._modules.items():
+            if module is not None:
+                module.state_dict(
+                    destination=destination, prefix=f"{prefix}{name}.", keep_vars=keep_vars
+                )
+        for hook in list(self._state_dict_hooks.values()):
+            got = hook(self, destination, prefix, local_metadata)
+            if got is not None:
+                destination = got
+        return destination
+
+    # ---- loading ---------------------------------------------------------------------------------
+
+    def _load_from_state_dict(
+        self,
+        state_dict: dict[str, Any],
+        prefix: str,
+        local_metadata: dict[str, Any],
+        strict: bool,
+        missing_keys: list[str],
+        unexpected_keys: list[str],
+        error_msgs: list[str],
+    ) -> None:
+        """Check this module's own entries, without its children's.
+
+        What is to be stored goes to local_metadata["pending"] as functions, called once everything
+        is known to fit.  Subclasses override this to read older versions of their state.
+        """
+        pending = local_metadata["pending"]
+        assign = local_metadata["assign_to_params_buffers"]
+        for hook in list(self._load_state_dict_pre_hooks.values()):
+            hook(state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs)
+        own = {
+            name: t
+            for name, t in itertools.chain(self._parameters.items(), self._buffers.items())
+            if t is not None and name not in self._non_persistent_buffers_set
+        }
+        for name, t in own.items():
+            key = prefix + name
+            if key not in state_dict:
+                if strict:
+                    missing_keys.append(key)
+                continue
+            given = state_dict[key]
+            wrong = _misfit(key, t, given)
+            if wrong:
+                error_msgs.append(wrong)
+            elif assign:
+                pending.append(lambda name=name, t=t, given=given: self._assign(name, t, given))
+            else:
+                pending.append(lambda t=t, given=given: t.copy_(_fitted(given, t)))
+        self._load_extra_state(state_dict, prefix, strict, missing_keys, unexpected_keys, pending)
+        if strict:
+            for key in state_dict:
+                if key.startswith(prefix) and key != prefix + EXTRA_STATE:
+                    first, _, rest = key[len(prefix) :].partition(".")
+                    if first not in (self._modules if rest else own):
+                        unexpected_keys.append(key)
+
+    def _load_extra_state(
+        self, state_dict: Any, prefix: str, strict: bool, missing: Any, unexpected: Any, pending: Any
+    ) -> None:
+        key = prefix + EXTRA_STATE
+        if self._has_extra_state("set_extra_state"):
+            if key in state_dict:
+                pending.append(lambda: self.set_extra_state(state_dict[key]))
+            elif strict:
+                missing.append(key)
+        elif strict and key in state_dict:
+            unexpected.append(key)
+
+    def _assign(self, name: str, t: Any, given: Any) -> None:
+        if isinstance(t, Parameter) and not isinstance(given, Parameter):
+            given = Parameter(given, requires_grad=t.requires_grad)
+        elif isinstance(t, Buffer) and not isinstance(given, Buffer):
+            given = Buffer(given, t.requires_grad, persistent=t.persistent)
+        setattr(self, name, given)
+
+    def load_state_dict(
+        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
+    ) -> IncompatibleKeys:
+        """Copy the values of `state_dict` into the parameters and buffers of the same names.
+
+        strict: the keys must be exactly those of this module's state_dict
+        assign: put the given tensors in place of the module's, instead of copying their values
+
+        Returns the missing and unexpected keys.  Raises RuntimeError, naming all of them, for keys
+        or shapes that do not fit; nothing has been changed then.
+        """
+        if not isinstance(state_dict, Mapping):
+            raise TypeError(f"Expected state_dict to be dict-like, got {type(state_dict)}.")
+        missing: list[str] = []
+        unexpected: list[str] = []
+        errors: list[str] = []
+        pending: list[Callable[[], Any]] = []
+        visited: list[State] = []
+        metadata = getattr(state_dict, "_metadata", None)
+        entries = OrderedDict(state_dict)
+
+        def visit(module: State, entries: dict[str, Any], prefix: str) -> None:
+            local = dict((metadata or {}).get(prefix[:-1], {}))
+            local.update(assign_to_params_buffers=assign, pending=pending)
+            module._load_from_state_dict(
+                entries, prefix, local, True, missing, unexpected, errors
+            )
+            for name, child in module._modules.items():
+                if child is not None:
+                    below = f"{prefix}{name}."
+                    visit(child, {k: v for k, v in entries.items() if k.startswith(below)}, below)
+            visited.append(module)
+
+        visit(self, entries, "")
+        keys = IncompatibleKeys(missing, unexpected)
+        hooks = [(m, h) for m in visited for h in m._load_state_dict_post_hooks.values()]
+        # Hooks may forgive a key, so with hooks the keys can be judged only after them.
+        self._refuse(errors, keys, strict and not hooks)
+        with no_grad():
+            for store in pending:
+                store()
+        for module, hook in hooks:
+            hook(module, keys)
+        self._refuse(errors, keys, strict)
+        return keys
+
+    def _refuse(self, errors: list[str], keys: IncompatibleKeys, strict: bool) -> None:
+        """RuntimeError with torch's text if anything does not fit."""
+        lines = []
+        if strict:
+            for what, names in zip(("Missing", "Unexpected"), keys):
+                if names:
+                    listed = ", ".join(f'"{k}"' for k in names)
+                    lines.append(f"{what} key(s) in state_dict: {listed}. ")
+        lines += errors
+        if lines:
+            raise RuntimeError(
+                f"Error(s) in loading state_dict for {type(self).__name__}:\n\t" + "\n\t".join(lines)
+            )
+
+
+def _misfit(key: str, t: Tensor, given: Any) -> str | None:
+    """What is wrong with an entry of a state dict, or None."""
+    if not isinstance(given, Tensor):
+        return (
+            f'While copying the parameter named "{key}", expected dtorch.Tensor or Tensor-like '
+            f"object from checkpoint but received {type(given)}"
+        )
+    if given.shape != t.shape and not (t.ndim == 0 and given.shape == (1,)):
+        return (
+            f"size mismatch for {key}: copying a param with shape {given.shape} from checkpoint, "
+            f"the shape in current model is {t.shape}."
+        )
+    return None
+
+
+def _fitted(given: Any, t: Tensor) -> Any:
+    """The entry in the shape of the tensor that it is stored in: a scalar was once saved as (1,)."""
+    return given.reshape(t.shape)

@@ -1,0 +1,48 @@
+"""NAdam: Adam with Nesterov's momentum."""
+
+# mypy: disallow-untyped-defs=False
+from __future__ import annotations
+
+from .adam import ema, ema_squared
+from .optimizer import Optimizer, check_options, counter, zeros_like
+
+
+class NAdam(Optimizer):
+    """Adam that steps along the momentum that it will have after the next step.
+
+    Dozat, "Incorporating Nesterov momentum into Adam" (2016).
+    """
+
+    def __init__(self, params, lr=2e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0,
+                 momentum_decay=4e-3, decoupled_weight_decay=False, *, foreach=None, maximize=False,
+                 capturable=False, differentiable=False):  # fmt: skip
+        check_options(
+            lr=lr, eps=eps, betas=betas, weight_decay=weight_decay, momentum_decay=momentum_decay
+        )
+        super().__init__(params, {
+            "lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay,
+            "momentum_decay": momentum_decay, "decoupled_weight_decay": decoupled_weight_decay,
+            "maximize": maximize, "foreach": foreach, "capturable": capturable,
+            "differentiable": differentiable,
+        })  # fmt: skip
+
+    def init_state(self, p, group):
+        return {"step": counter(), "mu_product": counter() + 1, "exp_avg": zeros_like(p),
+                "exp_avg_sq": zeros_like(p)}  # fmt: skip
+
+    def update(self, xp, p, g, state, group, temp):
+        (beta1, beta2), t, lr = group["betas"], state["step"], float(group["lr"])
+        m, v, product = state["exp_avg"], state["exp_avg_sq"], state["mu_product"]
+        mu = beta1 * (1 - 0.5 * 0.96 ** (t * group["momentum_decay"]))
+        mu_next = beta1 * (1 - 0.5 * 0.96 ** ((t + 1) * group["momentum_decay"]))
+        product *= mu
+        step, scratch = temp(1), temp(2)
+        ema(xp, m, g, beta1, step)
+        ema_squared(xp, v, g, beta2, step)
+        xp.multiply(g, (1 - mu) / (1 - float(product)), out=step)
+        step += xp.multiply(m, mu_next / (1 - float(product) * mu_next), out=scratch)
+        xp.sqrt(xp.divide(v, 1 - beta2**t, out=scratch), out=scratch)
+        scratch += group["eps"]
+        step /= scratch
+        step *= lr
+        p -= step
