@@ -1,0 +1,381 @@
+"""Pooling: the maximum or the mean of windows, over the last 1, 2 or 3 dimensions.
+
+A kernel walks over the positions in a window, never over windows: each position is one strided view
+of the whole input.
+"""
+
+# mypy: disallow-untyped-defs=False
+from __future__ import annotations
+
+import builtins
+from functools import reduce
+from math import prod
+
+from ..backend import cpu
+from ..op import op
+from .activation import relu
+from .pointwise import abs, sign
+from .resample import averaging, bins, multiply_along
+from .windows import Geometry, inner, ntuple, out_size, padded, taps
+
+
+def _geometry(input, n, name, kernel_size, stride, padding, dilation=1, ceil_mode=False):
+    kernel = ntuple(kernel_size, n, "kernel_size")
+    stride = kernel if stride is None or stride == [] else ntuple(stride, n, "stride")
+    padding, dilation = ntuple(padding, n, "padding"), ntuple(dilation, n, "dilation")
+    if input.ndim not in (n + 1, n + 2):
+        raise RuntimeError(
+            f"{name}(): Expected {n + 1}D or {n + 2}D input, but got input of size: "
+            f"{list(input.shape)}"
+        )
+    if min(kernel) <= 0:
+        raise RuntimeError(f"{name}(): kernel_size must be greater than zero, but got {list(kernel)}")
+    if min(stride) <= 0:
+        raise RuntimeError(f"{name}(): stride must be greater than zero, but got {list(stride)}")
+    if min(dilation) <= 0:
+        raise RuntimeError(f"{name}(): dilation must be greater than zero, but got {list(dilation)}")
+    for p, k, d in zip(padding, kernel, dilation):
+        if p < 0:
+            raise RuntimeError(f"{name}(): padding must be non-negative, but got {p}")
+        if p > (d * (k - 1) + 1) // 2:
+            raise RuntimeError(
+                f"pad should be at most half of effective kernel size, but got pad={p}, "
+                f"kernel_size={k} and dilation={d}"
+            )
+    size = tuple(input.shape[-n:])
+    if input.ndim == n + 2 and 0 in input.shape[1:] or input.ndim == n + 1 and 0 in input.shape:
+        raise RuntimeError(
+            f"{name}(): Expected input with non-zero size for all dimensions but the batch's, but got "
+            f"input of size: {list(input.shape)}"
+        )
+    out = out_size(size, kernel, stride, padding, dilation, ceil_mode)
+    if min(out) <= 0:
+        raise RuntimeError(
+            f"Given input size: {list(size)}. Calculated output size: {list(out)}. Output size is too "
+            "small"
+        )
+    return Geometry(size, kernel, out, stride, padding, dilation)
+
+
+def _taps(x, geo):
+    return taps(x, geo.kernel, geo.stride, geo.dilation, geo.out)
+
+
+# ---- the maximum -----------------------------------------------------------------------------
+
+
+def _lowest(xp, dtype):
+    return -xp.inf if dtype.kind == "f" else xp.iinfo(dtype).min
+
+
+@op(saves="xy")
+def _max_pool(xp, x, *, geo):
+    # (..., *size) -> (..., *out)
+    views = _taps(padded(xp, x, geo.pads, _lowest(xp, x.dtype)), geo)
+    y = next(views).copy()
+    for v in views:
+        xp.maximum(y, v, out=y)
+    return y
+
+
+@op()
+def _max_position(xp, x, y, *, geo):
+    """Which position of its window, the first if several, has the maximum.  Integers (..., *out)"""
+    x = padded(xp, x, geo.pads, _lowest(xp, x.dtype))
+    where = xp.zeros(y.shape, "uint8" if prod(geo.kernel) <= 256 else "int32")
+    for i, v in reversed(list(enumerate(_taps(x, geo)))):
+        xp.copyto(where, i, where=(v == y) | (v != v))
+    return where
+
+
+@op(saves="x")
+def _max_pool_add(xp, g, where, *, geo):
+    """Zeros (..., *size) with g (..., *out) added where the maxima were."""
+    x = xp.zeros(g.shape[: -len(geo.size)] + geo.padded_size, g.dtype)
+    for i, tap in enumerate(_taps(x, geo)):
+        tap += g * (where == i)
+    return xp.ascontiguousarray(x[inner(geo.size, geo.pads)])
+
+
+@op(saves="x")
+def _max_pool_take(xp, x, where, *, geo):
+    """The adjoint of _max_pool_add: the elements of x where the maxima were."""
+    y = xp.zeros(where.shape, x.dtype)
+    for i, tap in enumerate(_taps(padded(xp, x, geo.pads), geo)):
+        xp.copyto(y, tap, where=where == i)
+    return y
+
+
+_max_pool.vjp(
+    lambda g, y, x, geo: _max_pool_add(g, _max_position(x, y, geo=geo), geo=geo)
+)
+_max_pool_add.vjp(lambda g, y, x, where, geo: _max_pool_take(g, where, geo=geo), None)
+_max_pool_take.vjp(lambda g, y, x, where, geo: _max_pool_add(g, where, geo=geo), None)
+
+
+@op()
+def _max_index(xp, where, *, geo):
+    """Positions in windows as indices into the flattened input (without its padding)."""
+    index = 0
+    n, k = len(geo.size), where.astype("int64")
+    positions = []
+    for size in reversed(geo.kernel):
+        positions.append(k % size)
+        k = k // size
+    for i, position in enumerate(reversed(positions)):
+        start = xp.arange(geo.out[i]) * geo.stride[i] - geo.padding[i]
+        start = start.reshape(-1, *(1,) * (n - 1 - i))
+        index = index * geo.size[i] + position * geo.dilation[i] + start
+    return index
+
+
+def _max(n):
+    name = f"max_pool{n}d"
+
+    def max_pool(input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False,
+                 return_indices=False):  # fmt: skip
+        geo = _geometry(input, n, name, kernel_size, stride, padding, dilation, ceil_mode)
+        y = _max_pool(input, geo=geo)
+        if not return_indices:
+            return y
+        return y, _max_index(_max_position(input.detach(), y.detach(), geo=geo), geo=geo)
+
+    return _described(max_pool, name, "The maximum of each window")
+
+
+def _described(function, name, text):
+    function.__name__ = function.__qualname__ = name
+    function.__doc__ = f"{text}.  input: (N, C, *size) or (C, *size)"
+    return function
+
+
+max_pool1d, max_pool2d, max_pool3d = map(_max, (1, 2, 3))
+
+
+# ---- the mean --------------------------------------------------------------------------------
+
+
+@op()
+def _avg_pool(xp, x, *, geo, scale):
+    # (..., *size) -> (..., *out); scale: a number, or an array (*out)
+    views = _taps(padded(xp, x, geo.pads), geo)
+    y = next(views).copy()
+    for v in views:
+        y += v
+    y *= scale if isinstance(scale, float) else xp.asarray(scale, y.dtype)
+    return y
+
+
+@op()
+def _avg_pool_add(xp, g, *, geo, scale):
+    """The adjoint of _avg_pool: (..., *out) -> (..., *size)"""
+    x = xp.zeros(g.shape[: -len(geo.size)] + geo.padded_size, g.dtype)
+    g = g * (scale if isinstance(scale, float) else xp.asarray(scale, g.dtype))
+    for tap in _taps(x, geo):
+        tap += g
+    return xp.ascontiguousarray(x[inner(geo.size, geo.pads)])
+
+
+_avg_pool.vjp(lambda g, y, x, geo, scale: _avg_pool_add(g, geo=geo, scale=scale))
+_avg_pool_add.vjp(lambda g, y, x, geo, scale: _avg_pool(g, geo=geo, scale=scale))
+
+
+def _counts(geo, include_pad):
+    """How many elements each window counts: a number, or an array (*out)."""
+    lengths = []
+    for n, k, o, s, p in zip(geo.size, geo.kernel, geo.out, geo.stride, geo.padding):
+        start = cpu.arange(o) * s - p
+        end = cpu.minimum(start + k, n + p)
+        if not include_pad:
+            start, end = cpu.maximum(start, 0), cpu.minimum(end, n)
+        lengths.append(end - start)
+    counts = reduce(cpu.multiply.outer, lengths)
+    return int(counts.flat[0]) if (counts == counts.flat[0]).all() else counts
+
+
+def _avg(n):
+    name = f"avg_pool{n}d"
+
+    def avg_pool(input, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True,
+                 divisor_override=None):  # fmt: skip
+        geo = _geometry(input, n, name, kernel_size, stride, padding, 1, ceil_mode)
+        if divisor_override == 0:
+            raise RuntimeError("divisor must be not zero")
+        return _avg_pool(input, geo=geo, scale=1 / (divisor_override or _counts(geo, count_include_pad)))
+
+    return _described(avg_pool, name, "The mean of each window")
+
+
+avg_pool1d, avg_pool2d, avg_pool3d = map(_avg, (1, 2, 3))
+
+
+def _lp(n):
+    def lp_pool(input, norm_type, kernel_size, stride=None, ceil_mode=False):
+        geo = _geometry(input, n, f"lp_pool{n}d", kernel_size, stride, 0, 1, ceil_mode)
+        total = _avg_pool(input**norm_type, geo=geo, scale=1.0)
+        return (sign(total) * relu(abs(total))) ** (1.0 / norm_type)
+
+    return _described(lp_pool, f"lp_pool{n}d", "The norm sum(x^p)^(1/p) of each window")
+
+
+lp_pool1d, lp_pool2d, lp_pool3d = map(_lp, (1, 2, 3))
+
+
+# ---- adaptive: the output's size is given ----------------------------------------------------
+
+
+def _adaptive_size(input, n, output_size, name):
+    size = tuple(input.shape[-n:])
+    if input.ndim not in (n + 1, n + 2):
+        raise RuntimeError(
+            f"{name}(): Expected {n + 1}D or {n + 2}D tensor, but got {list(input.shape)}"
+        )
+    if 0 in size or input.ndim == n + 2 and not input.shape[1]:
+        raise RuntimeError(
+            f"{name}(): Expected input to have non-zero size for non-batch dimensions, but input has "
+            f"sizes {list(input.shape)}"
+        )
+    out = (output_size,) * n if isinstance(output_size, int) else tuple(output_size)
+    if len(out) == 1:
+        out *= n
+    if len(out) != n:
+        raise RuntimeError(f"{name}(): output_size must be {n}, but got {len(out)} numbers")
+    out = tuple(s if o is None else int(o) for s, o in zip(size, out))
+    if min(out) < 0:
+        raise RuntimeError(
+            f"{name}(): elements of output_size must be greater than or equal to 0, but got {list(out)}"
+        )
+    return size, out
+
+
+def _adaptive_avg(n):
+    name = f"adaptive_avg_pool{n}d"
+
+    def adaptive_avg_pool(input, output_size):
+        size, out = _adaptive_size(input, n, output_size, name)
+        if all(o and not s % o for s, o in zip(size, out)):
+            kernel = tuple(s // o for s, o in zip(size, out))
+            geo = Geometry(size, kernel, out, kernel, (0,) * n, (1,) * n)
+            return _avg_pool(input, geo=geo, scale=1 / prod(kernel))
+        for i, (s, o) in enumerate(zip(size, out)):
+            input = multiply_along(input, matrix=averaging(s, o), dim=input.ndim - n + i)
+        return input
+
+    return _described(adaptive_avg_pool, name, "The means of output_size bins of about equal size")
+
+
+adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d = map(_adaptive_avg, (1, 2, 3))
+
+
+@op()
+def _adaptive_argmax(xp, x, *, out):
+    """The flat index of the maximum of each bin.  (..., *size) -> (..., *out)"""
+    n = len(out)
+    indices, flat = [], 0
+    for i, (s, o) in enumerate(zip(x.shape[-n:], out)):
+        start, end = (xp.asarray(b) for b in bins(s, o))
+        longest = int((end - start).max()) if o else 1
+        # A short bin repeats its last element, which changes no maximum.
+        index = xp.minimum(start[:, None] + xp.arange(longest), end[:, None] - 1)
+        shape = [1] * (2 * n)
+        shape[i], shape[n + i] = index.shape
+        indices.append(index.reshape(shape))
+        flat = flat * s + indices[-1]
+    values = x[(..., *indices)]
+    values = values.reshape(*values.shape[:-n], prod(values.shape[-n:]))
+    best = values.argmax(-1)[..., None]
+    flat = xp.broadcast_to(flat.reshape(*out, -1), values.shape)
+    return xp.take_along_axis(flat, best, -1)[..., 0]
+
+
+@op(saves="x", half="keep")
+def gather_flat(xp, x, index, *, n):
+    """Elements by index into the flattened last n dimensions: (..., *size), (..., *out) -> (..., *out)"""
+    lead = x.shape[:-n]
+    flat = xp.take_along_axis(x.reshape(*lead, -1), index.reshape(*lead, -1), -1)
+    return flat.reshape(index.shape)
+
+
+@op(saves="x", half="keep")
+def scatter_flat(xp, x, index, *, size, accumulate=True):
+    """Zeros (..., *size) with x (..., *out) added, or put, at flat indices (..., *out)."""
+    lead = x.shape[: -len(size)]
+    out = xp.zeros((prod(lead), prod(size)), x.dtype)
+    where = xp.arange(prod(lead))[:, None], index.reshape(prod(lead), -1)
+    if accumulate:
+        xp.scatter_add(out, where, x.reshape(prod(lead), -1))
+    else:
+        out[where] = x.reshape(prod(lead), -1)
+    return out.reshape(*lead, *size)
+
+
+gather_flat.vjp(
+    lambda g, y, x, index, n: scatter_flat(g, index, size=tuple(x.shape[-n:])), None
+)
+scatter_flat.vjp(
+    lambda g, y, x, index, size, accumulate=True: gather_flat(g, index, n=len(size)), None
+)
+
+
+def _adaptive_max(n):
+    name = f"adaptive_max_pool{n}d"
+
+    def adaptive_max_pool(input, output_size, return_indices=False):
+        _, out = _adaptive_size(input, n, output_size, name)
+        index = _adaptive_argmax(input.detach(), out=out)
+        y = gather_flat(input, index, n=n)
+        return (y, index) if return_indices else y
+
+    return _described(adaptive_max_pool, name, "The maxima of output_size bins of about equal size")
+
+
+adaptive_max_pool1d, adaptive_max_pool2d, adaptive_max_pool3d = map(_adaptive_max, (1, 2, 3))
+
+
+# ---- unpooling -------------------------------------------------------------------------------
+
+
+def _max_unpool(n):
+    name = f"max_unpool{n}d"
+
+    def max_unpool(input, indices, kernel_size, stride=None, padding=0, output_size=None):
+        kernel = ntuple(kernel_size, n, "kernel_size")
+        stride = kernel if stride is None else ntuple(stride, n, "stride")
+        padding = ntuple(padding, n, "padding")
+        if input.ndim not in (n + 1, n + 2):
+            raise RuntimeError(
+                f"{name}(): expected {n + 1}D or {n + 2}D input, but got {list(input.shape)}"
+            )
+        if indices.dtype.name != "int64":
+            raise RuntimeError(f"elements in indices should be type int64 but got: {indices.dtype}")
+        if input.shape != indices.shape:
+            raise RuntimeError(
+                f"Expected shape of indices to be: {list(input.shape)} but got: {list(indices.shape)}"
+            )
+        default = tuple(
+            (o - 1) * s + k - 2 * p
+            for o, s, k, p in zip(input.shape[-n:], stride, kernel, padding)
+        )
+        size = default if output_size is None else tuple(int(o) for o in output_size[-n:])
+        if any(builtins.abs(o - d) >= s for o, d, s in zip(size, default, stride)):
+            raise ValueError(
+                f"invalid output_size {list(size)} (expected within a stride of {list(default)})"
+            )
+        high = prod(size)
+        if indices.numel() and not 0 <= int(indices.min()) <= int(indices.max()) < high:
+            raise RuntimeError(f"Found an invalid max index: it must be in [0, {high}) for an output of "
+                               f"size {list(size)}")  # fmt: skip
+        return scatter_flat(input, indices, size=size, accumulate=False)
+
+    return _described(max_unpool, name, "Zeros with the values put at the indices of a max_pool")
+
+
+
+
+max_unpool1d, max_unpool2d, max_unpool3d = map(_max_unpool, (1, 2, 3))
+
+FUNCTIONS = {
+    "max_pool1d": max_pool1d, "max_pool2d": max_pool2d, "max_pool3d": max_pool3d,
+    "avg_pool1d": avg_pool1d, "adaptive_avg_pool1d": adaptive_avg_pool1d,
+    "adaptive_max_pool1d": lambda input, output_size: adaptive_max_pool1d(input, output_size, True),
+}  # fmt: skip
