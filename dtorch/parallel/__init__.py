@@ -1,0 +1,13 @@
+"""The data-parallel core.  Public as dtorch.distributed (groups) and dtorch.nn.parallel (modules)."""
+
+from .group import Group
+from .work import DistError, Work
+from .world import (
+    default_group, destroy_process_group, get_rank, get_world_size, init_process_group,
+    is_initialized, new_group, run_local,
+)  # fmt: skip
+
+__all__ = [
+    "DistError", "Group", "Work", "default_group", "destroy_process_group", "get_rank",
+    "get_world_size", "init_process_group", "is_initialized", "new_group", "run_local",
+]  # fmt: skip

@@ -1,0 +1,149 @@
+"""Ranks as processes of an MPI job, through mpi4py.  The only file that imports it."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any
+
+from .identity import World, check_mpi
+
+# A waiting rank must not keep a core from one that computes: MPI's own waits spin (MPICH with four
+# ranks on two cores: the computing rank is twice as slow), tests with naps between cost 3 to 6 %.
+_SPINS = 200  # rounds of giving up the time slice, about 0.2 ms, before the naps
+_NAP = 1e-4  # seconds
+
+
+def connect(world: World) -> MPITransport:
+    """The transport among all ranks of this MPI job; RuntimeError if the starter doesn't fit it."""
+    from mpi4py import MPI
+
+    check_mpi(world, MPI.COMM_WORLD.size, MPI.get_vendor()[0])
+    if MPI.COMM_WORLD.size > 1:
+        _abort_on_exception(MPI)
+    return MPITransport(MPI.COMM_WORLD.Dup())
+
+
+class MPITransport:
+    """One rank of an MPI communicator (see transport.Transport).  Everything travels as bytes."""
+
+    name = "mpi"
+
+    def __init__(self, comm: Any) -> None:
+        from mpi4py import MPI
+
+        self._mpi = MPI
+        self._comm = comm
+        self._mail = comm.Dup()  # so that messages between two ranks never meet a collective's
+        self.rank, self.size = comm.rank, comm.size
+
+    def all_gather(self, send: Any, recv: Any, counts: Sequence[int]) -> _Pending:
+        into = [_bytes(recv), *self._layout(counts, recv), self._mpi.BYTE]
+        return _Pending(self._comm.Iallgatherv([_bytes(send), self._mpi.BYTE], into))
+
+    def all_to_all(
+        self, send: Any, send_counts: Sequence[int], recv: Any, recv_counts: Sequence[int]
+    ) -> _Pending:
+        mine = [_bytes(send), *self._layout(send_counts, send), self._mpi.BYTE]
+        into = [_bytes(recv), *self._layout(recv_counts, recv), self._mpi.BYTE]
+        return _Pending(self._comm.Ialltoallv(mine, into))
+
+    def broadcast(self, data: Any, root: int) -> _Pending:
+        return _Pending(self._comm.Ibcast([_bytes(data), self._mpi.BYTE], root))
+
+    def gather(self, send: Any, recv: Any, root: int) -> _Pending:
+        into = None if recv is None else [_bytes(recv), self._mpi.BYTE]
+        return _Pending(self._comm.Igather([_bytes(send), self._mpi.BYTE], into, root))
+
+    def scatter(self, send: Any, recv: Any, root: int) -> _Pending:
+        mine = None if send is None else [_bytes(send), self._mpi.BYTE]
+        return _Pending(self._comm.Iscatter(mine, [_bytes(recv), self._mpi.BYTE], root))
+
+    def send(self, data: Any, peer: int, tag: int) -> _Pending:
+        return _Pending(self._mail.Isend([_bytes(data), self._mpi.BYTE], peer, tag), f"rank {peer}")
+
+    def recv(self, data: Any, peer: int | None, tag: int) -> _Receiving:
+        source = self._mpi.ANY_SOURCE if peer is None else peer
+        request = self._mail.Irecv([_bytes(data), self._mpi.BYTE], source, tag)
+        return _Receiving(self._mpi, request, data.nbytes)
+
+    def split(self, ranks: Sequence[int]) -> MPITransport | None:
+        inside = self.rank in ranks
+        color = 0 if inside else self._mpi.UNDEFINED
+        comm = self._comm.Split(color, list(ranks).index(self.rank) if inside else 0)
+        return MPITransport(comm) if inside else None
+
+    def pause(self, rounds: int) -> None:
+        if rounds < _SPINS:
+            os.sched_yield()
+        else:
+            time.sleep(_NAP)
+
+    def close(self) -> None:
+        self._comm.Free()
+        self._mail.Free()
+
+    def _layout(self, counts: Sequence[int], like: Any) -> tuple[list[int], list[int]]:
+        """Counts and displacements in bytes."""
+        sizes = [count * like.itemsize for count in counts]
+        return sizes, [sum(sizes[:i]) for i in range(len(sizes))]
+
+
+class _Pending:
+    """A non-blocking MPI call."""
+
+    def __init__(self, request: Any, peer: str = "the other ranks (MPI can't tell which)") -> None:
+        self._request = request
+        self._peer = peer
+
+    def test(self) -> bool:
+        return bool(self._request.Test())
+
+    def missing(self) -> str:
+        return self._peer
+
+
+class _Receiving:
+    """A non-blocking receive, which knows afterwards where the message came from."""
+
+    def __init__(self, mpi: Any, request: Any, size: int) -> None:
+        self._mpi, self._request, self._size = mpi, request, size
+        self.source = -1
+
+    def test(self) -> bool:
+        status = self._mpi.Status()
+        if not self._request.Test(status):
+            return False
+        got = status.Get_count(self._mpi.BYTE)
+        if got != self._size:
+            raise RuntimeError(
+                f"recv expects {self._size} bytes, but rank {status.Get_source()} sent {got}"
+            )
+        self.source = status.Get_source()
+        return True
+
+    def missing(self) -> str:
+        return "a message"
+
+
+def _bytes(array: Any) -> Any:
+    """The memory of a flat, contiguous array of any dtype, as bytes."""
+    return array.view("u1")
+
+
+def _abort_on_exception(mpi: Any) -> None:
+    """End the whole job when this rank ends by an exception: the others would wait for it for ever."""
+    show = sys.excepthook
+
+    def report_and_abort(
+        kind: type[BaseException], error: BaseException, trace: TracebackType | None
+    ) -> None:
+        show(kind, error, trace)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        mpi.COMM_WORLD.Abort(1)
+
+    sys.excepthook = report_and_abort
