@@ -12,6 +12,7 @@ import sys
 import traceback
 import weakref
 from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
@@ -222,6 +223,15 @@ writes = _Writes()
 # ---- the walk --------------------------------------------------------------------------------
 
 _by_seq = attrgetter("seq")
+_callbacks: ContextVar[list[Callable[[], None]] | None] = ContextVar("callbacks", default=None)
+
+
+def queue_callback(callback: Callable[[], None]) -> None:
+    """From a hook: call something when the running backward, the outermost one, is through."""
+    callbacks = _callbacks.get()
+    if callbacks is None:
+        raise RuntimeError("queue_callback() is for hooks: no backward is running")
+    callbacks.append(callback)
 
 
 def _reachable(starts: Sequence[Any]) -> tuple[list[Node], dict[Any, int]]:
@@ -285,6 +295,8 @@ def walk(
 
     wanted = None if targets is None else _leads_to(order, targets)
     token = _grad.set(create_graph)
+    callbacks: list[Callable[[], None]] | None = None if _callbacks.get() is not None else []
+    outermost = None if callbacks is None else _callbacks.set(callbacks)
     try:
         for t, g in roots:
             node = t._node
@@ -333,6 +345,10 @@ def walk(
         raise
     finally:
         _grad.reset(token)
+        if outermost is not None:
+            _callbacks.reset(outermost)
+    for callback in callbacks or ():
+        callback()
 
 
 def _explain(error: BaseException, node: Node | None) -> None:
