@@ -60,6 +60,7 @@ class Op:
         self.ufunc = ufunc
         self.kernels: dict[str, Callable[..., Any]] = {}
         self.rules: tuple[Any, ...] = ()
+        self.own: tuple[bool, ...] = ()
         self.composite: Callable[..., Any] | None = None
         self.backward: Runner = no_rule
         self.conjugated: Op | None = None
@@ -79,9 +80,15 @@ class Op:
 
     # ---- declaring -------------------------------------------------------------------------------
 
-    def vjp(self, *rules: Callable[..., Any] | None) -> Op:
-        """One rule for each tensor argument; None for one that is not differentiable."""
+    def vjp(self, *rules: Callable[..., Any] | None, own: tuple[bool, ...] = ()) -> Op:
+        """One rule for each tensor argument; None for one that is not differentiable.
+
+        own: whether each rule reads its own argument (default: yes).  One that is read by the other
+            rules alone is let go where no other argument needs a gradient: memory is freed, and it
+            may be written to
+        """
         self.rules = rules
+        self.own = own or (True,) * len(rules)
         if len(rules) == 1:
             self.backward = run_unary(rules[0])
         elif len(rules) == 2 and self.promote is not None:
@@ -211,6 +218,11 @@ class Op:
         saved = fix = None
         if self.saves_x:
             saved = tuple(arrays)
+            if not all(self.own):
+                saved = tuple([
+                    a if own or any(e is not None for e in edges[:i] + edges[i + 1 :]) else None
+                    for i, (a, own) in enumerate(zip(arrays, self.own))
+                ])  # fmt: skip
         elif self.saves_shape:
             saved = tuple([getattr(a, "shape", None) for a in arrays])
         if self.promote is not None and any(
@@ -349,8 +361,13 @@ def _binary(op: Op, kernel: Callable[..., Any]) -> Callable[..., Any]:
             if e0 is None and x._rg:
                 e0 = x
             t._rg = True
-            t._node = Node(op, (e0, e1), (a, b) if saves_x else None, out if saves_y else None,
-                           None, fix, next_seq())  # fmt: skip
+            if saves_x:
+                own0, own1 = op.own
+                saved = (a if own0 or e1 is not None else None,
+                         b if own1 or e0 is not None else None)  # fmt: skip
+            else:
+                saved = None
+            t._node = Node(op, (e0, e1), saved, out if saves_y else None, None, fix, next_seq())
         else:
             t._rg = False
             t._node = None

@@ -12,7 +12,7 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-from . import backend
+from . import backend, graph
 from . import dtype as dtypes
 from .graph import Node, next_seq, writes
 from .modes import grad_on
@@ -104,6 +104,15 @@ copy_region.vjp(
 )
 
 
+@op(half="keep")
+def zeroed(xp, x):
+    """Zeros: what is left of a tensor's gradient when all of it has been written over."""
+    return xp.zeros_like(x)
+
+
+zeroed.vjp(lambda g, y, x: zeroed(g))
+
+
 # ---- writing ---------------------------------------------------------------------------------
 
 
@@ -155,7 +164,12 @@ def rebase(t: Tensor, result: Tensor) -> None:
     """Let the history of `t`, of its base and of the base's views begin at `result`."""
     base = t._base
     if base is None:
-        t._node, t._rg = result._node, result._rg
+        if result._rg:
+            t._node = result._node or Node(graph.ALIAS, (edge(result),), None, None, None, None,
+                                           next_seq())  # fmt: skip
+        else:
+            t._node = Node(zeroed, (edge(t),), None, None, None, None, next_seq())
+        t._rg = True
         base = t
     else:
         where = _geometry(base._a, base._a)

@@ -34,7 +34,7 @@ def mul(xp, a, b):
     return xp.multiply(a, b)
 
 
-mul.vjp(lambda g, y, a, b: g * b, lambda g, y, a, b: g * a)
+mul.vjp(lambda g, y, a, b: g * b, lambda g, y, a, b: g * a, own=(False, False))
 
 
 @op(saves="x", promote="float2", ufunc="true_divide")
@@ -42,7 +42,7 @@ def div(xp, a, b):
     return xp.true_divide(a, b)
 
 
-div.vjp(lambda g, y, a, b: g / b, lambda g, y, a, b: -g * ((a / b) / b))
+div.vjp(lambda g, y, a, b: g / b, lambda g, y, a, b: -g * ((a / b) / b), own=(False, True))
 
 
 @op(saves="x", promote="result")
@@ -101,7 +101,7 @@ def float_log(a):
     return math.log(a) if not isinstance(a, complex) and a > 0 else cmath.log(a)
 
 
-pow.vjp(_pow_base, _pow_exponent)
+pow.vjp(_pow_base, _pow_exponent, own=(True, False))
 
 
 @op(promote="keep", half="keep", ufunc="negative")

@@ -7,7 +7,8 @@ from ..op import op
 from ..tensor import Tensor
 from .shape import axis
 
-_BASIC = (int, slice, type(None), type(Ellipsis))
+_FINAL = (int, type(None), type(Ellipsis))
+_BASIC = (*_FINAL, slice)
 
 
 @op(saves="s", half="keep", view=True)
@@ -55,12 +56,8 @@ def getitem(x, index):
 
 def _plain(x, index):
     """The index with tensors as arrays, and whether it is basic (a view)."""
-    if type(index) in _BASIC and type(index) is not bool:
-        return (index if type(index) is tuple else (index, ...)), True
     items = index if isinstance(index, tuple) else (index,)
-    if type(index) is tuple and all(type(i) in _BASIC for i in items):
-        return ((*items, ...) if Ellipsis not in items else items), True
-    plain = tuple(map(_plain_item, items))
+    plain = tuple([i if type(i) in _FINAL else _plain_item(i) for i in items])
     basic = all(type(i) in _BASIC for i in plain)
     return ((*plain, ...) if basic and Ellipsis not in plain else plain), basic
 
