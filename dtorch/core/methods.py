@@ -15,9 +15,10 @@ from . import device as devices
 from . import dtype as dtypes
 from . import ops, storage
 from .backend.cpu import ndarray
+from .graph import ALIAS, Node, next_seq
 from .ops import arithmetic as ar
-from .ops import compare, index, pointwise, shape
-from .tensor import Tensor, wrap
+from .ops import compare, index, linalg, pointwise, shape
+from .tensor import Tensor, edge, wrap
 from .views import in_place, write
 
 FAMILIES = [
@@ -143,6 +144,8 @@ def copy_(self, src, non_blocking=False):
     value = shape.cast(src if src.device == self.device else move(src, self.device), self._a.dtype)
     if value.shape != self.shape:
         value = shape.expand(value, self.shape)
+    if value is src and src._rg:  # a node of its own: hooks on self are not hooks on src
+        value = wrap(src._a, Node(ALIAS, (edge(src),), None, None, None, None, next_seq()))
     return write(self, value, "copy_")
 
 
@@ -196,6 +199,7 @@ OPERATORS = {
     "__xor__": ar.bitwise_xor.fn, "__rand__": ar.bitwise_and.fn, "__ror__": ar.bitwise_or.fn,
     "__rxor__": ar.bitwise_xor.fn, "__lshift__": ar.bitwise_left_shift.fn,
     "__rshift__": ar.bitwise_right_shift.fn,
+    "__matmul__": linalg.matmul, "__rmatmul__": reverse(linalg.matmul),
     "__getitem__": index.getitem, "__setitem__": index.setitem,
     "__gt__": compare.gt.fn, "__ge__": compare.ge.fn, "__lt__": compare.lt.fn,
     "__le__": compare.le.fn, "__eq__": compare.eq.fn, "__ne__": compare.ne.fn,
@@ -217,6 +221,8 @@ def _attach():
     Tensor.__hash__ = object.__hash__
     Tensor.T = property(lambda self: self.permute(*range(self.ndim)[::-1]))
     Tensor.mT = property(lambda self: self.transpose(-2, -1))
+    Tensor.H = property(lambda self: self.t().conj() if self.is_complex() else self.t())
+    Tensor.mH = property(lambda self: self.adjoint())
 
 
 _attach()

@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import math
 
+from .. import backend
+from ..dtype import result_dtype
 from ..op import op
-from ..tensor import Tensor
+from ..tensor import Tensor, wrap
 
 
 def _unary(name, vjp=None, *, saves="x", ufunc=None, promote="float", **options):
@@ -199,23 +201,51 @@ def clamp(input, min=None, max=None):
     return y if max is None else clamp_max(y, max)
 
 
-@op(saves="x", half="keep")
-def _where(xp, condition, a, b):
+@op(saves="s", half="keep")
+def _where(xp, a, b, *, condition):
     return xp.where(condition, a, b)
 
 
+def _kept_by(g, shape, condition):
+    """g where the condition holds, else 0, in the shape of an operand."""
+    from .reduce import sum_to
+
+    return sum_to(where(condition, g, 0), shape)
+
+
 _where.vjp(
-    None,
-    lambda g, y, condition, a, b: _where(condition, g, 0),
-    lambda g, y, condition, a, b: _where(condition, 0, g),
+    lambda g, y, a, b, condition: _kept_by(g, a, condition),
+    lambda g, y, a, b, condition: _kept_by(g, b, ~condition),
 )
 
 
 def where(condition, input=None, other=None):
     """input where the condition holds, else other; of the condition alone, the indices of True."""
+    from .shape import cast, raw
+
     if input is None and other is None:
         return condition.nonzero(as_tuple=True)
-    return _where(condition, input, other)
+    mask = raw(condition)
+    if isinstance(mask, bool):
+        raise TypeError("where(): argument 'condition' must be Tensor, not bool")
+    if mask.dtype == "uint8":
+        mask = mask.astype(bool)
+    if mask.dtype != bool:
+        raise RuntimeError(
+            "where expected condition to be a boolean tensor, but got a tensor with dtype "
+            f"{condition.dtype}"
+        )
+    d = result_dtype([raw(input), raw(other)]).np
+    xp = backend.of(mask)
+    a, b = (
+        cast(x, d) if hasattr(x, "dtype") else xp.asarray(x, dtype=d) for x in (input, other)
+    )
+    if any(isinstance(x, Tensor) for x in (condition, a, b)):
+        a, b = (x if isinstance(x, Tensor) else wrap(x) for x in (a, b))
+    try:
+        return _where(a, b, condition=mask)
+    except ValueError as error:
+        raise RuntimeError(f"where(): the sizes of the operands do not broadcast: {error}") from None
 
 
 # ---- complex ---------------------------------------------------------------------------------

@@ -1,13 +1,18 @@
-"""Reductions: sum, mean, max, var, norm, cumulative sums."""
+"""Reductions: sum, mean, prod, max, min, all, any, var, std."""
 
 # mypy: disallow-untyped-defs=False
 from __future__ import annotations
 
-from .. import dtype as dtypes
+from builtins import max as max_of
+from collections import namedtuple
+from math import nan
+from math import prod as prod_of
+
 from ..op import op
-from ..tensor import _dim_error
-from .pointwise import sqrt, square, where
-from .shape import expand, reshape
+from ..tensor import Tensor, _dim_error
+from .arithmetic import div
+from .pointwise import maximum, minimum, where
+from .shape import axis, expand, raw, reshape, unsqueeze
 
 
 def axes(dim, ndim):
@@ -17,9 +22,9 @@ def axes(dim, ndim):
     dims = (dim,) if isinstance(dim, int) or not hasattr(dim, "__len__") else tuple(dim)
     result = []
     for d in map(int, dims):
-        if not -max(ndim, 1) <= d < max(ndim, 1):
+        if not -max_of(ndim, 1) <= d < max_of(ndim, 1):
             raise _dim_error(d, ndim)
-        d %= max(ndim, 1)
+        d %= max_of(ndim, 1)
         if d in result:
             raise RuntimeError(f"dim {d} appears multiple times in the list of dims")
         result.append(d)
@@ -63,4 +68,289 @@ def sum_to(g, shape):
     return reshape(g, shape) if lead else g
 
 
-FUNCTIONS = METHODS = {"sum": sum}
+# ---- mean and product ------------------------------------------------------------------------
+
+
+def count(shape, dims):
+    """How many elements a reduction over `dims` takes together."""
+    return prod_of(shape[d] for d in dims)
+
+
+@op(saves="s")
+def _mean(xp, x, *, dims, keepdim):
+    return xp.sum(x, axis=dims, keepdims=keepdim) / count(x.shape, dims)
+
+
+_mean.vjp(
+    lambda g, y, shape, dims, keepdim: spread(g / max_of(count(shape, dims), 1), shape, dims)
+)
+
+
+def mean(input, dim=None, keepdim=False, *, dtype=None):
+    """The mean over `dim` (default: all) of floating point or complex numbers."""
+    x = input if dtype is None else input.to(dtype)
+    if raw(x).dtype.kind in "iub":
+        raise RuntimeError(
+            "mean(): could not infer output dtype. Input dtype must be either a floating point or "
+            f"complex dtype. Got: {x.dtype.name}"
+        )
+    return _mean(x, dims=axes(dim, x.ndim), keepdim=keepdim)
+
+
+@op(saves="x")
+def _prod(xp, x, *, dim):
+    dtype = "int64" if x.dtype.kind in "iub" else None
+    return xp.prod(x, axis=dim, dtype=dtype)
+
+
+def _prod_vjp(g, y, x, dim):
+    # The product of the others, from both sides, so that a 0 does no harm.
+    from .layout import _flip
+    from .scan import before
+
+    others = before(x, dim) * _flip(before(_flip(x, dims=(dim,)), dim), dims=(dim,))
+    return others * unsqueeze(g, dim)
+
+
+_prod.vjp(_prod_vjp)
+
+
+def prod(input, dim=None, keepdim=False, *, dtype=None):
+    """The product over one dimension, or over all."""
+    x = input if dtype is None else input.to(dtype)
+    if dim is None:
+        return _prod(reshape(x, (-1,)) if prod_of(x.shape) else reshape(x, (0,)), dim=0)
+    d = axis(dim, x.ndim)
+    y = _prod(x if x.ndim else reshape(x, (1,)), dim=d)
+    return unsqueeze(y, d) if keepdim and x.ndim else y
+
+
+# ---- largest and smallest --------------------------------------------------------------------
+
+
+def _extreme(name, function):
+    @op(saves="xy", half="keep", name=name)
+    def kernel(xp, x, *, dims, keepdim):
+        return getattr(xp, function)(x, axis=dims, keepdims=keepdim)
+
+    def rule(g, y, x, dims, keepdim):
+        shape = kept(x.shape, dims)
+        hit = x == reshape(y, shape)
+        share = div(reshape(g, shape), _sum(hit, dims=dims, keepdim=True))
+        return where(hit, share, 0)
+
+    kernel.vjp(rule)
+
+    def extreme(input, dim=(), keepdim=False):
+        dims = axes(dim, input.ndim)
+        if 0 in [input.shape[d] for d in dims]:
+            raise IndexError(
+                f"{name}(): Expected reduction dim to be specified for input.numel() == 0, or to have "
+                f"non-zero size. Specify the reduction dim with the 'dim' argument."
+            )
+        return kernel(input, dims=dims, keepdim=keepdim)
+
+    extreme.__name__ = extreme.__qualname__ = name
+    extreme.__doc__ = f"The {name[1:]}imum over `dim` (default: all); equal ones share the gradient."
+    return extreme
+
+
+amax, amin = _extreme("amax", "max"), _extreme("amin", "min")
+
+
+def aminmax(input, *, dim=None, keepdim=False):
+    """The smallest and the largest over `dim` (default: all), as a named tuple (min, max)."""
+    d = () if dim is None else dim
+    return MinMax(amin(input, d, keepdim), amax(input, d, keepdim))
+
+
+MinMax = namedtuple("aminmax", ("min", "max"))
+
+
+def _position(name):
+    @op(half="keep", name=f"_{name}")
+    def kernel(xp, x, *, dim):
+        return getattr(xp, name)(x, axis=dim)
+
+    def position(input, dim=None, keepdim=False):
+        if dim is None:
+            if not prod_of(input.shape):
+                raise IndexError(
+                    f"{name}(): Expected reduction dim to be specified for input.numel() == 0. "
+                    "Specify the reduction dim with the 'dim' argument."
+                )
+            y = kernel(reshape(input, (-1,)), dim=0)
+            return reshape(y, (1,) * input.ndim) if keepdim else y
+        d = axis(dim, input.ndim)
+        x = input if input.ndim else reshape(input, (1,))
+        if not x.shape[d]:
+            raise IndexError(f"{name}(): Expected reduction dim {dim} to have non-zero size.")
+        y = kernel(x, dim=d)
+        return unsqueeze(y, d) if keepdim and input.ndim else y
+
+    position.__name__ = position.__qualname__ = name
+    position.__doc__ = f"The index of the {name[3:]}imum along `dim`, or in the flattened tensor."
+    return position
+
+
+argmax, argmin = _position("argmax"), _position("argmin")
+
+
+def _best(name, elementwise, whole, position):
+    """max and min: of all, along a dimension with indices, or of two tensors."""
+    Best = namedtuple(name, ("values", "indices"))
+
+    def best(input, dim=None, keepdim=False, *, other=None):
+        if isinstance(dim, Tensor) or other is not None:
+            return elementwise(input, dim if other is None else other)
+        if dim is None:
+            if not input.numel():
+                raise RuntimeError(
+                    f"{name}(): Expected reduction dim to be specified for input.numel() == 0. Specify "
+                    "the reduction dim with the 'dim' argument."
+                )
+            return whole(input)
+        if not isinstance(dim, int):
+            raise TypeError(f"{name}(): argument 'dim' must be int, not {type(dim).__name__}")
+        return Best(*taken(input, position(input, dim, True), dim, keepdim))
+
+    best.__name__ = best.__qualname__ = name
+    best.__doc__ = (
+        f"The {name}imum of all; with dim, a named tuple (values, indices); of two tensors, {name}imum()."
+    )
+    return best
+
+
+def taken(input, indices, dim, keepdim):
+    """The values that `indices` (with keepdim) name along `dim`, and the indices."""
+    from .gather import gather
+
+    d = axis(dim, input.ndim)
+    if not input.ndim:
+        return input.clone(), reshape(indices, ())
+    values = gather(input, d, indices)
+    if keepdim:
+        return values, indices
+    shape = tuple(n for i, n in enumerate(values.shape) if i != d)
+    return reshape(values, shape), reshape(indices, shape)
+
+
+max = _best("max", maximum.fn, amax, argmax)
+min = _best("min", minimum.fn, amin, argmin)
+
+
+# ---- truth and counting ----------------------------------------------------------------------
+
+
+def _truth(name):
+    @op(half="keep", name=name)
+    def kernel(xp, x, *, dims, keepdim):
+        y = getattr(xp, name)(x.astype(bool), axis=dims, keepdims=keepdim)
+        return y.astype("uint8") if x.dtype == "uint8" else y
+
+    def truth(input, dim=None, keepdim=False):
+        return kernel(input, dims=axes(dim, input.ndim), keepdim=keepdim)
+
+    truth.__name__ = truth.__qualname__ = name
+    truth.__doc__ = f"Whether {name} of the elements over `dim` (default: all) are true."
+    return truth
+
+
+all, any = _truth("all"), _truth("any")
+
+
+def count_nonzero(input, dim=None):
+    """How many elements are not 0, over `dim` (default: all)."""
+    return sum(input != 0, dim)
+
+
+def nansum(input, dim=None, keepdim=False, *, dtype=None):
+    """The sum over `dim`, with NaN as 0."""
+    return sum(where(input != input, 0, input), dim, keepdim, dtype=dtype)
+
+
+def nanmean(input, dim=None, keepdim=False, *, dtype=None):
+    """The mean over `dim` of what is not NaN."""
+    return div(nansum(input, dim, keepdim, dtype=dtype), sum(input == input, dim, keepdim))
+
+
+# ---- variance --------------------------------------------------------------------------------
+
+
+@op(saves="x", holomorphic=False)
+def _var(xp, x, *, dims, correction, keepdim):
+    n = count(x.shape, dims)
+    away = x - xp.sum(x, axis=dims, keepdims=True) / n
+    squares = away.real**2 + away.imag**2 if x.dtype.kind == "c" else away * away
+    total = xp.sum(squares, axis=dims, keepdims=keepdim)
+    return total / max_of(n - correction, 0)
+
+
+def _var_vjp(g, y, x, dims, correction, keepdim):
+    shape = kept(x.shape, dims)
+    freedom = count(x.shape, dims) - correction
+    away = x - _mean(x, dims=dims, keepdim=True)
+    return reshape(g, shape) * away * (2 / freedom if freedom > 0 else nan)
+
+
+_var.vjp(_var_vjp)
+
+
+@op(saves="y", promote="float")
+def root(xp, x):
+    """The square root, whose gradient at 0 counts as 0."""
+    return xp.sqrt(x)
+
+
+def _root_vjp(g, y, x):
+    zero = y == 0
+    return where(zero, 0, g / (2 * where(zero, 1, y)))
+
+
+root.vjp(_root_vjp)
+
+
+def _spread_options(name, dim, unbiased, correction):
+    """(dim, correction): torch takes var(dim, unbiased), var(unbiased) and var(dim, correction=)."""
+    if isinstance(dim, bool):
+        dim, unbiased = None, dim
+    if unbiased is not None and correction is not None:
+        raise TypeError(f"{name}() got both unbiased and correction; use correction alone")
+    if correction is None:
+        correction = 1 if unbiased is None else int(unbiased)
+    return dim, correction
+
+
+def var(input, dim=None, unbiased=None, keepdim=False, *, correction=None):
+    """The mean square distance from the mean over `dim`, by N - correction (default 1)."""
+    dim, correction = _spread_options("var", dim, unbiased, correction)
+    if raw(input).dtype.kind in "iub":
+        raise RuntimeError(f"std and var only support floating point and complex dtypes, got {input.dtype}")
+    return _var(input, dims=axes(dim, input.ndim), correction=correction, keepdim=keepdim)
+
+
+def std(input, dim=None, unbiased=None, keepdim=False, *, correction=None):
+    """The square root of var"""
+    return root(var(input, dim, unbiased, keepdim, correction=correction))
+
+
+def _with_mean(function):
+    name = f"{function.__name__}_mean"
+
+    def both(input, dim=None, unbiased=None, keepdim=False, *, correction=None):
+        dim, correction = _spread_options(name, dim, unbiased, correction)
+        return function(input, dim, None, keepdim, correction=correction), mean(input, dim, keepdim)
+
+    both.__name__ = both.__qualname__ = name
+    both.__doc__ = f"The pair of {function.__name__} and mean"
+    return both
+
+
+var_mean, std_mean = _with_mean(var), _with_mean(std)
+
+FUNCTIONS = METHODS = {
+    "sum": sum, "mean": mean, "prod": prod, "amax": amax, "amin": amin, "aminmax": aminmax,
+    "argmax": argmax, "argmin": argmin, "max": max, "min": min, "all": all, "any": any,
+    "count_nonzero": count_nonzero, "nansum": nansum, "nanmean": nanmean, "var": var, "std": std,
+}  # fmt: skip
+FUNCTIONS = FUNCTIONS | {"var_mean": var_mean, "std_mean": std_mean}

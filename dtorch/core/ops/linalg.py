@@ -1,0 +1,488 @@
+"""Products of matrices, and what is made of them.  Decompositions are in decompose.py."""
+
+# mypy: disallow-untyped-defs=False
+from __future__ import annotations
+
+from ..backend.cpu import asarray, ndarray
+from ..graph import Node, next_seq
+from ..modes import grad_on
+from ..op import f32, f64, op
+from ..tensor import Tensor, new
+from .arithmetic import add, mul
+from .reduce import axes, sum_to
+from .shape import broadcast_shapes, expand, reshape, transpose, unsqueeze
+
+# ---- the two products --------------------------------------------------------------------------
+
+
+@op(saves="x")
+def _mm(xp, a, b):
+    """(N, K) @ (K, M): dot copies what BLAS cannot read, where matmul would leave BLAS."""
+    return xp.dot(a, b)
+
+
+@op(saves="x")
+def _bmm(xp, a, b):
+    """(*A, N, K) @ (*B, K, M), the leading dimensions broadcast."""
+    return xp.matmul(a, b)
+
+
+def _product(a, b):
+    """a @ b for the rules; where the arrays allow it without a further step."""
+    if type(a) is ndarray and (a.dtype is f32 or a.dtype is f64):
+        return a.dot(b)
+    return _mm(a, b)
+
+
+_mm.vjp(lambda g, y, a, b: _product(g, b.T), lambda g, y, a, b: _product(a.T, g))
+_bmm.vjp(
+    lambda g, y, a, b: sum_to(_bmm(g, transpose(b, -2, -1)), a.shape),
+    lambda g, y, a, b: sum_to(_bmm(transpose(a, -2, -1), g), b.shape),
+)
+
+
+def matmul(input, other):
+    """The matrix product: of vectors the dot product; of stacks of matrices, with broadcasting."""
+    # The short path: two matrices of float32 or of float64 on the CPU.
+    try:
+        a, b = input._a, other._a
+        d = a.dtype
+        fits = a.ndim == b.ndim == 2 and d is b.dtype and (d is f32 or d is f64)
+    except AttributeError:
+        fits = False
+    if not fits or type(a) is not ndarray or type(b) is not ndarray:
+        return _matmul_any(input, other)
+    try:
+        out = a.dot(b)
+    except ValueError:
+        raise _mismatch(a, b) from None
+    t = new(Tensor)
+    t._a = out if type(out) is ndarray else asarray(out)
+    t._grad = t._base = t._views = t._leaf = None
+    t._rg = (input._rg or other._rg) and grad_on()
+    t._node = None
+    if t._rg:
+        t._node = Node(_mm, (input._node or (input if input._rg else None),
+                             other._node or (other if other._rg else None)),
+                       (a, b), None, None, None, next_seq())  # fmt: skip
+    return t
+
+
+def _mismatch(a, b):
+    rows, columns = "x".join(map(str, a.shape)), "x".join(map(str, b.shape))
+    return RuntimeError(f"mat1 and mat2 shapes cannot be multiplied ({rows} and {columns})")
+
+
+def _same_dtype(a, b, names="m1 and m2"):
+    if a.dtype != b.dtype:
+        first, second = (_WORDS.get(_name(x), _name(x)) for x in (a, b))
+        raise RuntimeError(
+            f"expected {names} to have the same dtype, but got: {first} != {second}"
+        )
+
+
+def _name(x):
+    return getattr(x.dtype, "name", str(x.dtype))
+
+
+_WORDS = {  # C++'s names, which torch's messages use
+    "float32": "float", "float64": "double", "float16": "c10::Half", "bfloat16": "c10::BFloat16",
+    "int64": "long", "int32": "int", "int16": "short", "int8": "signed char", "uint8": "unsigned char",
+    "complex64": "c10::complex<float>", "complex128": "c10::complex<double>",
+}  # fmt: skip
+
+
+def _matmul_any(a, b):
+    for x in (a, b):
+        if not hasattr(x, "ndim"):
+            raise TypeError(f"matmul(): argument must be Tensor, not {type(x).__name__}")
+    if not a.ndim or not b.ndim:
+        raise RuntimeError(
+            f"both arguments to matmul need to be at least 1D, but they are {a.ndim}D and {b.ndim}D"
+        )
+    _same_dtype(a, b)
+    if a.ndim == 1:
+        return _dropped(_matmul_any(unsqueeze(a, 0), b), -2) if b.ndim > 1 else dot(a, b)
+    if b.ndim == 1:
+        if a.shape[-1] != b.shape[0]:
+            raise RuntimeError(
+                f"size mismatch, got input ({a.shape[-2]}), mat ({a.shape[-2]}x{a.shape[-1]}), vec "
+                f"({b.shape[0]})"
+            )
+        return _dropped(_matmul_any(a, unsqueeze(b, 1)), -1)
+    if a.shape[-1] != b.shape[-2]:
+        if a.ndim <= 2 or b.ndim <= 2:
+            raise _mismatch(reshape(a, (-1, a.shape[-1])) if b.ndim == 2 and a.ndim > 2 else a, b)
+        raise RuntimeError(
+            f"Expected size for first two dimensions of batch2 tensor to be: [{b.shape[0]}, "
+            f"{a.shape[-1]}] but got: [{b.shape[0]}, {b.shape[-2]}]."
+        )
+    if a.ndim == b.ndim == 2:
+        return _mm(a, b)
+    if b.ndim == 2 and 0 not in a.shape:  # one product of matrices: (*, N, K) as (* N, K)
+        rows = _mm(reshape(a, (-1, a.shape[-1])), b)
+        return reshape(rows, (*a.shape[:-1], b.shape[-1]))
+    broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    return _bmm(a, b)
+
+
+def _dropped(x, dim):
+    shape = list(x.shape)
+    del shape[dim]
+    return reshape(x, shape)
+
+
+def _require(name, x, ndim, what):
+    if not hasattr(x, "ndim"):
+        raise TypeError(f"{name}(): argument '{what}' must be Tensor, not {type(x).__name__}")
+    if x.ndim != ndim:
+        raise RuntimeError(f"{name}: expected {what} to be a {ndim}-D tensor, but got {x.ndim}-D")
+
+
+def mm(input, mat2):
+    """(N, K) @ (K, M)"""
+    _require("mm", input, 2, "self"), _require("mm", mat2, 2, "mat2")
+    return matmul(input, mat2)
+
+
+def bmm(input, mat2):
+    """(B, N, K) @ (B, K, M)"""
+    for x, what in ((input, "batch1"), (mat2, "batch2")):
+        if x.ndim != 3:
+            raise RuntimeError(f"{what} must be a 3D tensor, got {x.ndim}D")
+    if (input.shape[0], input.shape[2]) != (mat2.shape[0], mat2.shape[1]):
+        raise RuntimeError(
+            f"Expected size for first two dimensions of batch2 tensor to be: [{input.shape[0]}, "
+            f"{input.shape[2]}] but got: [{mat2.shape[0]}, {mat2.shape[1]}]."
+        )
+    _same_dtype(input, mat2)
+    return _bmm(input, mat2)
+
+
+def mv(input, vec):
+    """(N, K) @ (K,)"""
+    _require("mv", input, 2, "self"), _require("mv", vec, 1, "vec")
+    return _matmul_any(input, vec)
+
+
+def dot(input, tensor):
+    """The sum of the products of two vectors' elements."""
+    if input.ndim != 1 or tensor.ndim != 1:
+        raise RuntimeError(
+            f"1D tensors expected, but got {input.ndim}D and {tensor.ndim}D tensors"
+        )
+    if input.shape != tensor.shape:
+        raise RuntimeError(
+            f"inconsistent tensor size, expected tensor [{input.shape[0]}] and src "
+            f"[{tensor.shape[0]}] to have the same number of elements, but got {input.shape[0]} and "
+            f"{tensor.shape[0]} elements respectively"
+        )
+    if input.dtype != tensor.dtype:
+        raise RuntimeError(
+            f"dot : expected both vectors to have same dtype, but found {input.dtype} and "
+            f"{tensor.dtype}"
+        )
+    return reshape(_mm(reshape(input, (1, -1)) if input.shape[0] else reshape(input, (1, 0)),
+                       unsqueeze(tensor, 1)), ())  # fmt: skip
+
+
+def vdot(input, other):
+    """dot with the conjugate of the first vector."""
+    from .pointwise import conj_any
+
+    return dot(conj_any(input), other)
+
+
+def inner(input, other):
+    """The products of vectors along the last dimension of each: (*A, K), (*B, K) -> (*A, *B)"""
+    if not input.ndim or not other.ndim:
+        return mul(input, other)
+    if input.shape[-1] != other.shape[-1]:
+        raise RuntimeError(
+            f"inner() the last dimension must match on both input tensors but got shapes "
+            f"{list(input.shape)} and {list(other.shape)}"
+        )
+    return tensordot(input, other, ([-1], [-1]))
+
+
+def outer(input, vec2):
+    """(N,), (M,) -> (N, M): all products"""
+    _require("outer", input, 1, "self"), _require("outer", vec2, 1, "vec2")
+    return mul(unsqueeze(input, 1), vec2)
+
+
+# ---- with something added ----------------------------------------------------------------------
+
+
+def _plus(name, product):
+    def function(input, first, second, *, beta=1, alpha=1):
+        out = product(first, second)
+        for k in (beta, alpha):
+            if isinstance(k, float) and out.dtype.category < 2:
+                raise RuntimeError(
+                    "For integral input tensors, argument beta/alpha must not be a floating point "
+                    "number."
+                )
+        if alpha != 1:
+            out = mul(out, alpha)
+        if beta == 0:  # not even a NaN of the input counts
+            expand(input, out.shape)
+            return out
+        if broadcast_shapes(input.shape, out.shape) != out.shape:
+            raise RuntimeError(
+                f"The expanded size of the tensor {list(out.shape)} must match the existing size "
+                f"{list(input.shape)} of the input"
+            )
+        _same_dtype(input, out, "self and the product")
+        return add(input if beta == 1 else mul(input, beta), out)
+
+    function.__name__ = function.__qualname__ = name
+    function.__doc__ = f"beta * input + alpha * {product.__name__.strip('_')}(first, second)"
+    return function
+
+
+def _summed_bmm(batch1, batch2):
+    return bmm(batch1, batch2).sum(0)
+
+
+addmm, addmv, addr = _plus("addmm", mm), _plus("addmv", mv), _plus("addr", outer)
+baddbmm, addbmm = _plus("baddbmm", bmm), _plus("addbmm", _summed_bmm)
+
+
+# ---- sums of products --------------------------------------------------------------------------
+
+
+@op(saves="x")
+def _einsum(xp, *operands, equation):
+    return xp.einsum(equation, *operands, optimize=len(operands) > 1)
+
+
+def _einsum_vjp(needs, g, y, *operands, equation):
+    left, out = equation.split("->")
+    names = left.split(",")
+    grads = []
+    for i, (need, mine) in enumerate(zip(needs, names)):
+        if not need:
+            grads.append(None)
+            continue
+        others = [x for j, x in enumerate(operands) if j != i]
+        known = set(out).union(*(n for j, n in enumerate(names) if j != i))
+        kept = "".join(c for c in mine if c in known)
+        terms = ",".join([out, *(n for j, n in enumerate(names) if j != i)])
+        ge = _einsum(g, *others, equation=f"{terms}->{kept}")
+        # A label of this operand alone was summed over: its gradient is the same everywhere.
+        shape = operands[i].shape
+        wide = [k if c in known else 1 for c, k in zip(mine, _sizes(kept, ge, mine))]
+        ge = reshape(ge, wide)
+        grads.append(expand(sum_to(ge, [min(a, b) for a, b in zip(wide, shape)]), shape))
+    return grads
+
+
+def _sizes(kept, g, mine):
+    sizes = dict(zip(kept, g.shape))
+    return [sizes.get(c, 1) for c in mine]
+
+
+_einsum.vjp_joint(_einsum_vjp)
+
+_LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+
+def einsum(equation, *operands):
+    """Sums of products by Einstein's convention: einsum("bij,bjk->bik", a, b).
+
+    Also einsum(a, [0, 1], b, [1, 2], [0, 2]).  "..." stands for dimensions that broadcast.
+    """
+    if not isinstance(equation, str):
+        equation, operands = _from_lists((equation, *operands))
+    elif len(operands) == 1 and isinstance(operands[0], (list, tuple)):
+        operands = tuple(operands[0])
+    left, arrow, out = equation.replace(" ", "").partition("->")
+    names = left.split(",")
+    if len(names) != len(operands):
+        raise RuntimeError(
+            f"einsum(): more operands were provided than specified in the equation: "
+            f"{len(operands)} for {len(names)}"
+            if len(operands) > len(names) else
+            f"einsum(): fewer operands were provided than specified in the equation: "
+            f"{len(operands)} for {len(names)}"
+        )  # fmt: skip
+    if not arrow:
+        letters = left.replace(",", "").replace(".", "")
+        out = "..." * ("..." in left) + "".join(sorted(c for c in set(letters) if letters.count(c) == 1))
+    names, operands, out = _without_ellipsis(names, operands, out)
+    for n, x in zip(names, operands):
+        if len(n) != x.ndim:
+            raise RuntimeError(
+                f"einsum(): the number of subscripts in the equation ({len(n)}) does not match the "
+                f"number of dimensions ({x.ndim}) for an operand"
+            )
+    for c in out:
+        if out.count(c) > 1 or not any(c in n for n in names):
+            raise RuntimeError(
+                f"einsum(): output subscript {c} appears more than once in the output, or does not "
+                "appear in the equation for any input operand"
+            )
+    names, operands = zip(*map(_diagonals, names, operands))
+    sizes = {}
+    for n, x in zip(names, operands):
+        for c, k in zip(n, x.shape):
+            if k != 1 and sizes.setdefault(c, k) != k:
+                raise RuntimeError(
+                    f"einsum(): operands do not broadcast with remapped shapes: subscript {c} has "
+                    f"sizes {sizes[c]} and {k}"
+                )
+    return _einsum(*operands, equation=",".join(names) + "->" + out)
+
+
+def _from_lists(args):
+    names = ["".join("..." if i is Ellipsis else _LETTERS[i] for i in dims) for dims in args[1::2]]
+    out = "" if len(args) % 2 == 0 else "->" + "".join(
+        "..." if i is Ellipsis else _LETTERS[i] for i in args[-1]
+    )  # fmt: skip
+    operands = args[: len(args) // 2 * 2 : 2]
+    return ",".join(names) + out, operands
+
+
+def _without_ellipsis(names, operands, out):
+    """Letters in place of each "...": those of the operand with the most such dimensions, from the right."""
+    used = set("".join(names))
+    free = [c for c in _LETTERS if c not in used]
+    most = max(
+        (x.ndim - len(n) + 3 for n, x in zip(names, operands) if "..." in n), default=0
+    )
+    letters = "".join(free[: max(most, 0)])
+
+    def filled(n, ndim):
+        k = ndim - len(n) + 3
+        if k < 0:
+            raise RuntimeError(
+                f"einsum(): the number of subscripts in the equation ({len(n) - 3}) is more than the "
+                f"number of dimensions ({ndim}) for an operand"
+            )
+        return n.replace("...", letters[len(letters) - k :])
+
+    names = [filled(n, x.ndim) if "..." in n else n for n, x in zip(names, operands)]
+    return names, operands, out.replace("...", letters)
+
+
+def _diagonals(name, x):
+    """An operand with each letter once: where it comes twice the diagonal is meant."""
+    from .layout import diagonal
+
+    for c in dict.fromkeys(name):
+        while name.count(c) > 1:
+            i = name.index(c)
+            j = name.index(c, i + 1)
+            if x.shape[i] != x.shape[j]:
+                raise RuntimeError(
+                    f"einsum(): subscript {c} is repeated for an operand but the sizes don't match, "
+                    f"{x.shape[j]} != {x.shape[i]}"
+                )
+            x = diagonal(x, 0, i, j)
+            name = name[:i] + name[i + 1 : j] + name[j + 1 :] + c
+    return name, x
+
+
+def tensordot(a, b, dims=2):
+    """The products summed over pairs of dimensions: the last `dims` of a with the first of b."""
+    if isinstance(dims, Tensor):
+        dims = dims.tolist()
+    if isinstance(dims, int):
+        if dims < 0:
+            raise RuntimeError(f"tensordot expects dims >= 0, but got dims={dims}")
+        if dims > min(a.ndim, b.ndim):
+            raise RuntimeError(f"tensordot expects dims < ndim_a or ndim_b, but got dims={dims}")
+        dims = list(range(-dims, 0)), list(range(dims))
+    mine, its = ([d] if isinstance(d, int) else list(d) for d in dims)
+    if len(mine) != len(its):
+        raise RuntimeError("both dimension lists should have same length")
+    mine, its = [d % max(a.ndim, 1) for d in mine], [d % max(b.ndim, 1) for d in its]
+    for i, j in zip(mine, its):
+        if a.shape[i] != b.shape[j]:
+            raise RuntimeError(
+                f"contracted dimensions need to match, but first has size {a.shape[i]} in dim {i} and "
+                f"second has size {b.shape[j]} in dim {j}"
+            )
+    free_a = [i for i in range(a.ndim) if i not in mine]
+    free_b = [j for j in range(b.ndim) if j not in its]
+    shape = [a.shape[i] for i in free_a] + [b.shape[j] for j in free_b]
+    inner_size = 1
+    for i in mine:
+        inner_size *= a.shape[i]
+    rows = 1
+    for i in free_a:
+        rows *= a.shape[i]
+    columns = 1
+    for j in free_b:
+        columns *= b.shape[j]
+    _same_dtype(a, b, "both inputs")
+    left = reshape(a.permute(*free_a, *mine), (rows, inner_size))
+    right = reshape(b.permute(*its, *free_b), (inner_size, columns))
+    return reshape(_mm(left, right), shape)
+
+
+def kron(input, other):
+    """The Kronecker product: each element of the input times all of the other tensor."""
+    n = max(input.ndim, other.ndim)
+    a = (1,) * (n - input.ndim) + tuple(input.shape)
+    b = (1,) * (n - other.ndim) + tuple(other.shape)
+    left = reshape(input, [k for i in a for k in (i, 1)])
+    right = reshape(other, [k for i in b for k in (1, i)])
+    return reshape(mul(left, right), [i * j for i, j in zip(a, b)])
+
+
+def trace(input):
+    """The sum of a matrix's diagonal."""
+    if input.ndim != 2:
+        raise RuntimeError(f"trace: expected a matrix, but got tensor with dim {input.ndim}")
+    return input.diagonal().sum()
+
+
+def cross(input, other, dim=None):
+    """The cross product of vectors of three along `dim`, by default the first that has size 3."""
+    if dim is None:
+        dim = next((i for i, n in enumerate(input.shape) if n == 3), None)
+        if dim is None:
+            raise RuntimeError("no dimension of size 3 in input")
+    if input.ndim != other.ndim:
+        raise RuntimeError(
+            f"linalg.cross: inputs must have the same number of dimensions, got {input.ndim} and "
+            f"{other.ndim}"
+        )
+    (d,) = axes(dim, input.ndim)
+    if input.shape[d] != 3 or other.shape[d] != 3:
+        raise RuntimeError(
+            f"linalg.cross: inputs dimension {dim} must have length 3. Got {input.shape[d]} and "
+            f"{other.shape[d]}"
+        )
+    from .layout import roll
+
+    shape = broadcast_shapes(input.shape, other.shape)
+    a, b = expand(input, shape), expand(other, shape)
+    return roll(a, -1, d) * roll(b, -2, d) - roll(a, -2, d) * roll(b, -1, d)
+
+
+def cdist(x1, x2, p=2.0, compute_mode=None):
+    """The p-norm distance of each row pair: (*, N, K), (*, M, K) -> (*, N, M)"""
+    from .norms import vector_norm
+
+    for name, x in (("X1", x1), ("X2", x2)):
+        if x.ndim < 2:
+            raise RuntimeError(f"cdist only supports at least 2D tensors, {name} got: {x.ndim}D")
+    if x1.shape[-1] != x2.shape[-1]:
+        raise RuntimeError(
+            f"X1 and X2 must have the same number of columns. X1: {x1.shape[-1]} X2: {x2.shape[-1]}"
+        )
+    if p < 0:
+        raise RuntimeError("cdist only supports non-negative p values")
+    return vector_norm(unsqueeze(x1, -2) - unsqueeze(x2, -3), p, -1)
+
+
+FUNCTIONS = METHODS = {
+    "matmul": matmul, "mm": mm, "bmm": bmm, "mv": mv, "dot": dot, "vdot": vdot, "inner": inner,
+    "outer": outer, "ger": outer, "addmm": addmm, "addmv": addmv, "addr": addr, "baddbmm": baddbmm,
+    "addbmm": addbmm, "kron": kron, "trace": trace, "cross": cross,
+}  # fmt: skip
+FUNCTIONS = FUNCTIONS | {"einsum": einsum, "tensordot": tensordot, "cdist": cdist}
+IN_PLACE = {"addmm": addmm, "addmv": addmv, "addr": addr, "baddbmm": baddbmm, "addbmm": addbmm}
