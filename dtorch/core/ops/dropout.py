@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 from ..op import op
-from .random import keep_mask
+from .activation import leaky_relu
+from .pointwise import where
+from .random import keep_mask, rand_like
 from .shape import squeeze, unsqueeze
 
 
@@ -89,7 +91,20 @@ def _channels(n):
 
 dropout1d, dropout2d, dropout3d = map(_channels, (1, 2, 3))
 
+def rrelu(input, lower=1.0 / 8, upper=1.0 / 3, training=False):
+    """leaky_relu; in training each negative element's slope is drawn from [lower, upper)"""
+    if lower > upper:
+        raise ValueError(
+            f"Lower bound should be less than or equal to the upper bound, but got {lower} > {upper}"
+        )
+    if not training:
+        return leaky_relu(input, (lower + upper) / 2)
+    slope = rand_like(input.detach()) * (upper - lower) + lower
+    return where(input > 0, input, input * slope)
+
+
 FUNCTIONS = {
+    "rrelu": rrelu,
     "dropout": dropout, "feature_dropout": feature_dropout, "alpha_dropout": alpha_dropout,
     "feature_alpha_dropout": feature_alpha_dropout,
 }  # fmt: skip
