@@ -1,16 +1,18 @@
 """Communication between the ranks of a job, under torch.distributed's names.
 
 Tensors may be of any dtype, on any device (those on a GPU travel through the host's memory), and
-need not be contiguous.  Reductions have the same bits whatever the transport: they are summed over a
-fixed binary tree of the ranks, float16 and bfloat16 in float32.
+need not be contiguous.  Reductions have the same bits whatever the transport: they are summed over
+a fixed binary tree of the ranks, float16 and bfloat16 in float32.
 
-Every collective is first compared between the ranks: one that differs in op, shape, dtype, reduction
-or root raises on all of them, naming each side and its line, before any data has moved.  That costs
-an exchange of 16 bytes (40 us with two ranks under MPI); DTORCH_CHECK_COLLECTIVES=off saves it.
+Every collective is first compared between the ranks: one that differs in op, shape, dtype,
+reduction or root raises on all of them, naming each side and its line, before any data has moved.
+That costs an exchange of 16 bytes (40 us with two ranks under MPI); DTORCH_CHECK_COLLECTIVES=off
+saves it.
 
-Where a function says async_op, it returns a Work if that is true, whose wait() must be called before
-the tensors are used, else None.  All raise ValueError for a group that this rank is not in or before
-init_process_group, RuntimeError where the ranks disagree, DistError after the group's timeout.
+Where a function says async_op, it returns a Work if that is true, whose wait() must be called
+before the tensors are used, else None.  All raise ValueError for a group that this rank is not in
+or before init_process_group, RuntimeError where the ranks disagree, DistError after the group's
+timeout.
 """
 
 from __future__ import annotations
@@ -20,14 +22,21 @@ from collections.abc import Sequence
 from math import prod
 from typing import Any
 
-from .core.backend import of as backend_of
 from .core.tensor import Tensor
+from .parallel.buckets import flatten, unflatten
 from .parallel.group import Group
 from .parallel.work import DistError, Work
 from .parallel.world import (
-    default_group, destroy_process_group, get_rank as _world_rank, init_process_group,
-    is_initialized, new_group, run_local,
+    default_group,
+    destroy_process_group,
+    init_process_group,
+    is_initialized,
+    new_group,
+    run_local,
 )  # fmt: skip
+from .parallel.world import (
+    get_rank as _world_rank,
+)
 
 ProcessGroup = Group
 
@@ -46,7 +55,7 @@ class ReduceOp:
 
 
 class GroupMember:
-    """What new_group returns on a rank that is not in the group, and what stands for the default."""
+    """What new_group returns on ranks outside of the group, and what stands for the default."""
 
     WORLD = None
     NON_GROUP_MEMBER = None
@@ -143,12 +152,13 @@ def all_gather(tensor_list: Sequence[Tensor], tensor: Tensor, group: Group | Non
     """Copy every rank's `tensor` into tensor_list, by rank; all of one shape and dtype."""
     g, a = _group(group), _array(tensor)
     _check_list("tensor_list", tensor_list, g.size, tensor)
-    flat = _flat(tensor_list)
-    return _finish(g.all_gather(a, flat), async_op, lambda: _unflatten(flat, tensor_list))
+    flat = flatten(_arrays(tensor_list))
+    return _finish(g.all_gather(a, flat), async_op, lambda: unflatten(flat, _arrays(tensor_list)))
 
 
-def all_gather_into_tensor(output_tensor: Tensor, input_tensor: Tensor,
-                           group: Group | None = None, async_op: bool = False) -> Work | None:  # fmt: skip
+def all_gather_into_tensor(
+    output_tensor: Tensor, input_tensor: Tensor, group: Group | None = None, async_op: bool = False
+) -> Work | None:
     """output_tensor: every rank's input_tensor by rank, stacked or concatenated."""
     g = _group(group)
     _check_size("output_tensor", output_tensor, g.size * input_tensor.numel(), input_tensor)
@@ -164,8 +174,8 @@ def gather(tensor: Tensor, gather_list: Sequence[Tensor] | None = None, dst: int
     tensors = _list_of_root("gather_list", gather_list, g, root, tensor)
     if tensors is None:
         return _finish(g.gather(a, None, root), async_op)
-    flat = _flat(tensors)
-    return _finish(g.gather(a, flat, root), async_op, lambda: _unflatten(flat, tensors))
+    flat = flatten(_arrays(tensors))
+    return _finish(g.gather(a, flat, root), async_op, lambda: unflatten(flat, _arrays(tensors)))
 
 
 def scatter(tensor: Tensor, scatter_list: Sequence[Tensor] | None = None, src: int | None = None,
@@ -175,7 +185,8 @@ def scatter(tensor: Tensor, scatter_list: Sequence[Tensor] | None = None, src: i
     g, a = _group(group), _array(tensor)
     root = _root(g, src, group_src)
     tensors = _list_of_root("scatter_list", scatter_list, g, root, tensor)
-    return _finish(g.scatter(None if tensors is None else _flat(tensors), a, root), async_op)
+    flat = None if tensors is None else flatten(_arrays(tensors))
+    return _finish(g.scatter(flat, a, root), async_op)
 
 
 def reduce_scatter(output: Tensor, input_list: Sequence[Tensor], op: str = ReduceOp.SUM,
@@ -183,11 +194,13 @@ def reduce_scatter(output: Tensor, input_list: Sequence[Tensor], op: str = Reduc
     """output: the reduction over the ranks of their input_list[this rank]."""
     g, a = _group(group), _array(output)
     _check_list("input_list", input_list, g.size, output)
-    return _finish(g.reduce_scatter(_flat(input_list), a, _reduction(op, output)), async_op)
+    flat = flatten(_arrays(input_list))
+    return _finish(g.reduce_scatter(flat, a, _reduction(op, output)), async_op)
 
 
 def reduce_scatter_tensor(output: Tensor, input: Tensor, op: str = ReduceOp.SUM,
-                          group: Group | None = None, async_op: bool = False) -> Work | None:  # fmt: skip
+                          group: Group | None = None,
+                          async_op: bool = False) -> Work | None:  # fmt: skip
     """output: the reduction over the ranks of this rank's part of their inputs, cut along dim 0."""
     g = _group(group)
     _check_size("input", input, g.size * output.numel(), output)
@@ -216,10 +229,10 @@ def all_to_all(output_tensor_list: Sequence[Tensor], input_tensor_list: Sequence
     for name, given in (("input", input_tensor_list), ("output", output_tensor_list)):
         if len(given) != g.size:
             raise ValueError(f"expected {g.size} tensors in the {name} list, got {len(given)}")
-    flat = _flat(output_tensor_list)
+    flat = flatten(_arrays(output_tensor_list))
     sizes = [[t.numel() for t in given] for given in (input_tensor_list, output_tensor_list)]
-    work = g.all_to_all(_flat(input_tensor_list), sizes[0], flat, sizes[1])
-    return _finish(work, async_op, lambda: _unflatten(flat, output_tensor_list))
+    work = g.all_to_all(flatten(_arrays(input_tensor_list)), sizes[0], flat, sizes[1])
+    return _finish(work, async_op, lambda: unflatten(flat, _arrays(output_tensor_list)))
 
 
 def barrier(group: Group | None = None, async_op: bool = False,
@@ -228,7 +241,7 @@ def barrier(group: Group | None = None, async_op: bool = False,
     return _finish(_group(group).barrier(), async_op)
 
 
-# ---- from one rank to another ----------------------------------------------------------------------
+# ---- from one rank to another --------------------------------------------------------------------
 
 
 def isend(tensor: Tensor, dst: int | None = None, group: Group | None = None, tag: int = 0,
@@ -260,7 +273,7 @@ def recv(tensor: Tensor, src: int | None = None, group: Group | None = None, tag
     return _group(group).ranks[work.request.source]
 
 
-# ---- objects ---------------------------------------------------------------------------------------
+# ---- objects -------------------------------------------------------------------------------------
 
 
 def all_gather_object(object_list: list[Any], obj: Any, group: Group | None = None) -> None:
@@ -292,8 +305,9 @@ def broadcast_object_list(object_list: list[Any], src: int | None = None,
 
 
 def scatter_object_list(scatter_object_output_list: list[Any],
-                        scatter_object_input_list: list[Any] | None = None, src: int | None = None,
-                        group: Group | None = None, group_src: int | None = None) -> None:  # fmt: skip
+                        scatter_object_input_list: list[Any] | None = None,
+                        src: int | None = None, group: Group | None = None,
+                        group_src: int | None = None) -> None:  # fmt: skip
     """Put this rank's of rank src's objects into scatter_object_output_list[0]."""
     g = _group(group)
     root = _root(g, src, group_src)
@@ -306,7 +320,7 @@ def scatter_object_list(scatter_object_output_list: list[Any],
     scatter_object_output_list[0] = objects[g.rank]
 
 
-# ---- arguments -------------------------------------------------------------------------------------
+# ---- arguments -----------------------------------------------------------------------------------
 
 
 def _group(group: Group | None) -> Group:
@@ -319,6 +333,10 @@ def _array(tensor: Tensor) -> Any:
     return tensor._a
 
 
+def _arrays(tensors: Sequence[Tensor]) -> list[Any]:
+    return [_array(t) for t in tensors]
+
+
 def _reduction(op: str, tensor: Tensor) -> str:
     """The reduction, if the dtype allows it."""
     category = tensor.dtype.category
@@ -327,9 +345,9 @@ def _reduction(op: str, tensor: Tensor) -> str:
     if op in ("min", "max") and category == 3:
         raise ValueError(f"all_reduce does not support {op} on complex tensors")
     if op == "avg" and category < 2:
-        raise ValueError(f"ReduceOp.AVG needs a floating point or complex tensor, got {tensor.dtype}")
+        raise ValueError(f"ReduceOp.AVG needs a floating or complex tensor, got {tensor.dtype}")
     if op in ("band", "bor", "bxor") and category > 1:
-        raise ValueError(f"ReduceOp.{op.upper()} needs an integer or bool tensor, got {tensor.dtype}")
+        raise ValueError(f"ReduceOp.{op.upper()} needs integers or bools, got {tensor.dtype}")
     return op
 
 
@@ -357,15 +375,16 @@ def _check_list(name: str, tensors: Sequence[Tensor], n: int, like: Tensor) -> N
     for i, t in enumerate(tensors):
         if _array(t).shape != like.shape or t.dtype != like.dtype:
             raise ValueError(
-                f"expected {like.dtype} of shape {list(like.shape)} in {name}, as of the tensor; got "
-                f"{t.dtype} of shape {list(t.shape)} at {i}"
+                f"expected {like.dtype} of shape {list(like.shape)} in {name}, as of the tensor; "
+                f"got {t.dtype} of shape {list(t.shape)} at {i}"
             )
 
 
 def _check_size(name: str, tensor: Tensor, size: int, like: Tensor) -> None:
     if _array(tensor).size != size or tensor.dtype != like.dtype:
         raise ValueError(
-            f"expected {size} elements of {like.dtype} in {name}, got {tensor.numel()} of {tensor.dtype}"
+            f"expected {size} elements of {like.dtype} in {name}, got {tensor.numel()} of "
+            f"{tensor.dtype}"
         )
 
 
@@ -396,19 +415,6 @@ def _splits(tensor: Tensor, sizes: list[int] | None, n: int) -> list[int]:
     return [size * row for size in sizes]
 
 
-def _flat(tensors: Sequence[Tensor]) -> Any:
-    """All tensors' elements in one new array."""
-    arrays = [_array(t).reshape(-1) for t in tensors]
-    return backend_of(*arrays).concatenate(arrays)
-
-
-def _unflatten(flat: Any, tensors: Sequence[Tensor]) -> None:
-    start = 0
-    for t in tensors:
-        t._a[...] = flat[start : start + t.numel()].reshape(t.shape)
-        start += t.numel()
-
-
 def _finish(work: Work, async_op: bool, then: Any = None) -> Work | None:
     """The Work, or None when it has been waited for; `then` runs once it is done."""
     if then is not None:
@@ -426,6 +432,6 @@ __all__ = [
     "gather_object", "get_backend", "get_global_rank", "get_group_rank", "get_process_group_ranks",
     "get_rank", "get_world_size", "group", "init_process_group", "irecv", "is_available",
     "is_gloo_available", "is_initialized", "is_mpi_available", "is_nccl_available", "isend",
-    "new_group", "recv", "reduce", "reduce_scatter", "reduce_scatter_tensor", "run_local", "scatter",
-    "scatter_object_list", "send",
+    "new_group", "recv", "reduce", "reduce_scatter", "reduce_scatter_tensor", "run_local",
+    "scatter", "scatter_object_list", "send",
 ]  # fmt: skip

@@ -1,10 +1,16 @@
-"""The data-parallel core.  Public as dtorch.distributed (groups) and dtorch.nn.parallel (modules)."""
+"""The data-parallel core; public as dtorch.distributed and dtorch.nn.parallel."""
 
 from .group import Group
 from .work import DistError, Work
 from .world import (
-    default_group, destroy_process_group, get_rank, get_world_size, init_process_group,
-    is_initialized, new_group, run_local,
+    default_group,
+    destroy_process_group,
+    get_rank,
+    get_world_size,
+    init_process_group,
+    is_initialized,
+    new_group,
+    run_local,
 )  # fmt: skip
 
 __all__ = [

@@ -28,7 +28,7 @@ SMALL = 1 << 14  # bytes up to which everybody gets everything and reduces it al
 
 
 def reduce_tree(parts: Any, op: str, out: Any) -> None:
-    """Reduce parts: (ranks, n) into out: (n,), overwriting parts; float16 and bfloat16 in float32."""
+    """Reduce parts: (ranks, n) into out: (n,), overwriting parts; halves in float32."""
     ufunc = getattr(cpu, UFUNCS[op])
     half = out.dtype.itemsize == 2 and out.dtype.kind in "fV"
     for start in range(0, out.size, _BLOCK):

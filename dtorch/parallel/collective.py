@@ -1,4 +1,4 @@
-"""The record of one collective: what every rank of a group has to agree on, and who asked for it."""
+"""The record of a collective: what every rank of a group must agree on, and who asked for it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Group: some ranks that communicate, and `run`, which every collective of every transport passes."""
+"""Group: some ranks that communicate, and `run`, through which every collective goes."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from .work import Engine, Request, Steps, Work
 class Group:
     """The ranks that a collective is among, seen from one of them.
 
-    Its methods take arrays of either backend, start a collective and return the Work: the values are
-    there once that has been waited for, and until then the arrays must be left alone.
+    Its methods take arrays of either backend, start a collective and return the Work: the values
+    are there once that has been waited for, and until then the arrays must be left alone.
 
     rank, size: this rank's number in the group, and how many there are
     ranks: the numbers in the world of the group's ranks, in order
@@ -47,7 +47,7 @@ class Group:
 
     def record(self, op: str, x: Any = None, *, name: str = "", reduce: str = "", root: int = -1,
                same: bool = True) -> Collective:  # fmt: skip
-        """The record of this group's next collective, on the array x; `same`: its shape must agree."""
+        """The record of this group's next collective, on x; `same`: whether shapes must agree."""
         self._seq += 1
         shape = x.shape if x is not None and same else None
         dtype = "" if x is None else str(x.dtype)
@@ -131,7 +131,9 @@ class Group:
         steps = algorithms.later(self.transport.scatter, a, b.host, root)
         return self.run(self.record("scatter", out, root=root), steps, [b])
 
-    def all_to_all(self, x: Any, counts: Sequence[int], out: Any, out_counts: Sequence[int]) -> Work:
+    def all_to_all(
+        self, x: Any, counts: Sequence[int], out: Any, out_counts: Sequence[int]
+    ) -> Work:
         """counts[i] elements of x to rank i, out_counts[i] elements of out from it."""
         a, b = _Staged(x), _Staged(out)
         steps = algorithms.later(self.transport.all_to_all, a.host, counts, b.host, out_counts)
@@ -186,7 +188,7 @@ class Group:
         if len(set(ranks)) != len(ranks) or not all(0 <= r < self.size for r in ranks):
             raise ValueError(f"expected different ranks of 0 to {self.size - 1}, got {ranks}")
         record = self.record("new_group", name=str(ranks))
-        # Everybody is here, and asks for the same, when this is done: now a call that blocks returns.
+        # When this is done all are here and ask for the same: a call that blocks will return.
         self.run(record, self._meet()).wait()
         self._engine.drain(self.timeout)
         part = self.transport.split(ranks)
@@ -207,7 +209,7 @@ class Group:
 
 
 class _Staged:
-    """An array and its flat, contiguous form on the CPU: the same memory wherever that is possible."""
+    """An array and its flat, contiguous form on the CPU: the same memory where possible."""
 
     def __init__(self, array: Any) -> None:
         self.array = array

@@ -25,7 +25,7 @@ class Transport(Protocol):
     def all_to_all(
         self, send: Any, send_counts: Sequence[int], recv: Any, recv_counts: Sequence[int]
     ) -> Request:
-        """send_counts[i] elements to rank i, recv_counts[i] elements from it, in the ranks' order."""
+        """send_counts[i] elements to rank i, recv_counts[i] elements from it, by rank."""
 
     def broadcast(self, data: Any, root: int) -> Request:
         """The root's data into everybody's."""

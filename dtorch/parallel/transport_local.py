@@ -1,4 +1,4 @@
-"""Ranks as threads of one process: for tests, for rehearsing a job on a laptop, and for being alone."""
+"""Ranks as threads of one process: for tests, for rehearsing a job, and for being alone."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class LocalTransport:
         return self._move(posted, [root], [(recv, self.rank)])
 
     def _move(self, post: Any, sources: Sequence[int], into: Sequence[tuple[Any, Any]]) -> _Taking:
-        """Post, then take from each source, into an array, a part of what that posted (... for all)."""
+        """Post; then take from each source, into an array, a part of what it posted (...: all)."""
         self._moves += 1
         key = (self._key, self._moves)
         hub = self._hub
@@ -106,7 +106,7 @@ class LocalTransport:
     def recv(self, data: Any, peer: int | None, tag: int) -> _Receiving:
         return _Receiving(self._hub, self._key, self.rank, peer, tag, data)
 
-    # ---- the rest ----------------------------------------------------------------------------------
+    # ---- the rest --------------------------------------------------------------------------------
 
     def split(self, ranks: Sequence[int]) -> LocalTransport | None:
         self._moves += 1
@@ -177,13 +177,14 @@ class _Receiving:
         hub = self._hub
         with hub.changed:
             hub.check()
-            for i, (group, source, peer, tag, _) in enumerate(hub.mail):
+            for letter in hub.mail:
+                group, source, peer, tag, array = letter
                 mine = (group, peer, tag) == (self._group, self._rank, self._tag)
                 if mine and self._peer in (None, source):
                     break
             else:
                 return False
-            array = hub.mail.pop(i)[-1]
+            hub.mail = [other for other in hub.mail if other is not letter]
         if (array.size, array.dtype) != (self._data.size, self._data.dtype):
             raise RuntimeError(
                 f"recv expects {self._data.size} elements of {self._data.dtype}, but rank {source} "
@@ -212,7 +213,8 @@ def run_threads(
     """Run a function for each rank in a thread with a context of its own; return their results.
 
     failed(rank, why) is called at once when one raises.  The error that came first is raised here
-    when all have ended, or after `timeout` seconds a DistError with the stacks of those that haven't.
+    when all have ended, or after `timeout` seconds a DistError with the stacks of those that
+    haven't.
     """
     results: list[Any] = [None] * len(ranks)
     errors: list[BaseException] = []

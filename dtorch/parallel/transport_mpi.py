@@ -135,7 +135,7 @@ def _bytes(array: Any) -> Any:
 
 
 def _abort_on_exception(mpi: Any) -> None:
-    """End the whole job when this rank ends by an exception: the others would wait for it for ever."""
+    """End the job when this rank ends by an exception: the others would wait for it for ever."""
     show = sys.excepthook
 
     def report_and_abort(

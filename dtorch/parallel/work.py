@@ -88,11 +88,11 @@ class Work:
 
 
 class Engine:
-    """All that one rank has under way.  It moves on whenever that rank starts or waits for anything.
+    """All that one rank has under way; it moves on whenever that rank starts or waits for anything.
 
-    The works of one lane (a group's collectives) run strictly one after the other.  A transport sees
-    them in the order in which they were started, which is the same on every rank, however many are
-    asynchronous and whenever they are polled.
+    The works of one lane (a group's collectives) run strictly one after the other.  A transport
+    sees them in the order in which they were started, which is the same on every rank, however many
+    are asynchronous and whenever they are polled.
     """
 
     def __init__(self, pause: Callable[[int], None]) -> None:
@@ -132,7 +132,7 @@ class Engine:
             rounds += 1
 
     def drain(self, timeout: float) -> None:
-        """Wait for everything that is under way; what failed has been, or will be, raised by wait."""
+        """Wait for all that is under way; what failed has been, or will be, raised by wait."""
         for lane in tuple(self._lanes):
             for work in tuple(lane):
                 self.wait(work, timeout)

@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from typing import Any
 
+from dtorch.core.random import own_generator
+
 from .group import Group
 from .identity import World, detect
 from .transport import Transport
@@ -79,8 +81,8 @@ def init_process_group(
     timeout: how long a collective may take (timedelta or seconds; default 30 minutes)
     world_size, rank: checked against the environment where given
 
-    Raises RuntimeError for a second call, or an MPI library that the starter does not fit, ValueError
-    for arguments that don't hold.
+    Raises RuntimeError for a second call, or an MPI library that the starter does not fit,
+    ValueError for arguments that don't hold.
     """
     place = _place.get()
     if place.group is not None:
@@ -95,8 +97,8 @@ def init_process_group(
     for name, given, found in (("world_size", world_size, world.size), ("rank", rank, world.rank)):
         if given not in (-1, found):
             raise ValueError(
-                f"{name}={given} was given, but the environment ({world.starter}) says {found}; leave "
-                "it out, or start the script with dtorch-run, mpirun or srun"
+                f"{name}={given} was given, but the environment ({world.starter}) says {found}; "
+                "leave it out, or start the script with dtorch-run, mpirun or srun"
             )
     transport = _transport(backend, world)
     engine = Engine(transport.pause)
@@ -113,13 +115,13 @@ def _transport(backend: str | None, world: World) -> Transport:
         return connect(world)
     if backend != "local":
         raise ValueError(
-            f"backend {backend!r}: expected 'mpi', 'local', or None for the best of them (CUDA tensors "
-            "travel through the host's memory)"
+            f"backend {backend!r}: expected 'mpi', 'local', or None for the best of them (CUDA "
+            "tensors travel through the host's memory)"
         )
     if world.size > 1:
         raise ValueError(
-            f"backend 'local' is one process, but this is one of {world.size} ({world.starter}); use "
-            "'mpi'"
+            f"backend 'local' is one process, but this is one of {world.size} ({world.starter}); "
+            "use 'mpi'"
         )
     return LocalTransport(Hub(1), 0, 1)
 
@@ -154,7 +156,11 @@ def new_group(
 
 
 def run_local(
-    function: Callable[..., Any], world_size: int, *args: Any, timeout: Seconds = 60.0, **kwargs: Any
+    function: Callable[..., Any],
+    world_size: int,
+    *args: Any,
+    timeout: Seconds = 60.0,
+    **kwargs: Any,
 ) -> list[Any]:
     """Run function(*args, **kwargs) as `world_size` ranks, each a thread of this process.
 
@@ -168,6 +174,7 @@ def run_local(
     def body(rank: int) -> Any:
         place = _Place()
         _place.set(place)
+        own_generator()
         transport = LocalTransport(hub, rank, world_size)
         engine = Engine(transport.pause)
         place.group = Group(transport, range(world_size), "world", engine, limit)
@@ -194,4 +201,6 @@ def _leave() -> None:
     try:
         destroy_process_group()
     except RuntimeError as error:
-        print(f"rank {group.rank} has ended before the others: {error}", file=sys.stderr, flush=True)
+        print(
+            f"rank {group.rank} has ended before the others: {error}", file=sys.stderr, flush=True
+        )
