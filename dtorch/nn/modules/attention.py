@@ -47,10 +47,6 @@ class MultiheadAttention(Module):
         self.q_proj_weight = None if together else parameter(embed_dim, embed_dim, **made)
         self.k_proj_weight = None if together else parameter(embed_dim, self.kdim, **made)
         self.v_proj_weight = None if together else parameter(embed_dim, self.vdim, **made)
-        for name in ("in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight"):
-            if getattr(self, name) is None:
-                self.__dict__.pop(name, None)
-                self.register_parameter(name, None)
         self.in_proj_bias = parameter(3 * embed_dim, **made) if bias else None
         self.out_proj = NonDynamicallyQuantizableLinear(embed_dim, embed_dim, bias=bias, **made)
         self.bias_k = parameter(1, 1, embed_dim, **made) if add_bias_kv else None

@@ -1,0 +1,318 @@
+"""Recurrent layers and cells."""
+
+# mypy: disallow-untyped-defs=False
+from __future__ import annotations
+
+import math
+
+from ...core import dtype as dtypes
+from ...core.ops import create, rnn
+from ...core.ops.join import cat, stack
+from .. import functional as F
+from .. import init
+from ..utils.rnn import PackedSequence, pack_padded, pad_packed_sequence
+from ._util import parameter, shown
+from .module import Module
+
+
+class RNNBase(Module):
+    """Layers of a recurrent network over a sequence, in one or both directions.
+
+    x: (L, N, input_size), (N, L, input_size) with batch_first, (L, input_size), or a PackedSequence
+    h0 (and c0): (num_layers * directions, N, hidden_size), zeros if not given
+    Returns y: (L, N, directions * hidden_size) and the last h (and c), of h0's shape.
+
+    weight_ih_l[k]: (gates * hidden_size, inputs), weight_hh_l[k]: (gates * hidden_size,
+    hidden_size), biases (gates * hidden_size,), with the suffix _reverse for the other direction;
+    all from U(-k, k), k = 1 / sqrt(hidden_size)
+    dropout: after each layer but the last; proj_size: LSTM only, h is projected to this size
+    """
+
+    gates = 1
+
+    def __init__(self, input_size, hidden_size, num_layers=1, bias=True, batch_first=False,
+                 dropout=0.0, bidirectional=False, proj_size=0, device=None, dtype=None):  # fmt: skip
+        super().__init__()
+        if isinstance(dropout, bool) or not 0 <= dropout <= 1:
+            raise ValueError(
+                "dropout should be a number in range [0, 1] representing the probability of an "
+                "element being zeroed"
+            )
+        if not isinstance(hidden_size, int):
+            raise TypeError(f"hidden_size should be of type int, got: {type(hidden_size).__name__}")
+        if hidden_size <= 0 or num_layers <= 0:
+            raise ValueError("hidden_size and num_layers must be greater than zero")
+        if proj_size:
+            raise NotImplementedError("proj_size: project the output with a Linear layer instead")
+        self.mode = type(self).__name__
+        self.input_size = input_size
+        self.hidden_size = hidden_size
+        self.num_layers = num_layers
+        self.bias = bias
+        self.batch_first = batch_first
+        self.dropout = float(dropout)
+        self.bidirectional = bidirectional
+        self.proj_size = proj_size
+        made = {"device": device, "dtype": dtype}
+        rows = self.gates * hidden_size
+        for layer in range(num_layers):
+            inputs = input_size if layer == 0 else hidden_size * (1 + bidirectional)
+            for suffix in self._suffixes(layer):
+                setattr(self, "weight_ih" + suffix, parameter(rows, inputs, **made))
+                setattr(self, "weight_hh" + suffix, parameter(rows, hidden_size, **made))
+                if bias:
+                    setattr(self, "bias_ih" + suffix, parameter(rows, **made))
+                    setattr(self, "bias_hh" + suffix, parameter(rows, **made))
+        self.reset_parameters()
+
+    def reset_parameters(self):
+        k = 1 / math.sqrt(self.hidden_size)
+        for weight in self.parameters():
+            init.uniform_(weight, -k, k)
+
+    def _suffixes(self, layer):
+        return [f"_l{layer}", f"_l{layer}_reverse"][: 1 + self.bidirectional]
+
+    def _weights(self, suffix):
+        names = ["weight_ih", "weight_hh"] + ["bias_ih", "bias_hh"] * self.bias
+        return [getattr(self, name + suffix) for name in names]
+
+    @property
+    def all_weights(self):
+        """The weights of each layer and direction."""
+        return [self._weights(s) for layer in range(self.num_layers) for s in self._suffixes(layer)]
+
+    def flatten_parameters(self):
+        """For torch's sake; the weights need no order in memory."""
+
+    def _run(self, x, state, weights, reverse):
+        """One layer in one direction: x (L, N, I), state a tuple of (N, H)
+        -> y and the states after each step, a tuple of (L, N, H)"""
+        raise NotImplementedError
+
+    def _check(self, x, state, batch, d):
+        if x.shape[-1] != self.input_size:
+            raise RuntimeError(
+                "input.size(-1) must be equal to input_size. Expected "
+                f"{self.input_size}, got {x.shape[-1]}"
+            )
+        expected = (self.num_layers * d, batch, self.hidden_size)
+        for h in state:
+            if tuple(h.shape) != expected:
+                raise RuntimeError(f"Expected hidden size {expected}, got {list(h.shape)}")
+
+    def _layers(self, x, state, lengths):
+        """All layers.  x: (L, N, I), state: tuple of (layers * D, N, H), lengths: (N,) or None"""
+        d = 1 + self.bidirectional
+        last = []
+        for layer in range(self.num_layers):
+            outputs = []
+            for way, suffix in enumerate(self._suffixes(layer)):
+                begin = tuple(h[layer * d + way] for h in state)
+                weights = self._weights(suffix)
+                if lengths is None:
+                    states = self._run(x, begin, weights, reverse=bool(way))
+                    last.append(tuple(s[0 if way else -1] for s in states))
+                    outputs.append(states[0])
+                else:
+                    # Each sequence is turned round by itself, since they end at different steps.
+                    turned = _turned(x, lengths) if way else x
+                    states = self._run(turned, begin, weights, reverse=False)
+                    last.append(tuple(_at_end(s, lengths) for s in states))
+                    outputs.append(_turned(states[0], lengths) if way else states[0])
+            x = cat(outputs, -1) if len(outputs) > 1 else outputs[0]
+            if self.dropout and layer < self.num_layers - 1:
+                x = F.dropout(x, self.dropout, self.training)
+        return x, tuple(stack(list(h)) for h in zip(*last))
+
+    def _forward(self, input, state, n_states):
+        """input and a tuple of n_states states, or None -> output, tuple of states"""
+        d = 1 + self.bidirectional
+        packed = isinstance(input, PackedSequence)
+        lengths = None
+        if packed:
+            x, lengths = pad_packed_sequence(
+                PackedSequence(input.data, input.batch_sizes)  # in its sorted order
+            )
+            if state is not None and input.sorted_indices is not None:
+                state = tuple(h[:, input.sorted_indices] for h in state)
+        else:
+            x = input
+            if x.ndim not in (2, 3):
+                raise ValueError(f"{self.mode}: Expected input to be 2D or 3D, got {x.ndim}D instead")
+            single = x.ndim == 2
+            if single:
+                x = x.unsqueeze(1)
+                if state is not None:
+                    if any(h.ndim != 2 for h in state):
+                        raise RuntimeError(
+                            "For unbatched 2-D input, hx should also be 2-D but got "
+                            f"{state[0].ndim}-D tensor"
+                        )
+                    state = tuple(h.unsqueeze(1) for h in state)
+            elif self.batch_first:
+                x = x.transpose(0, 1)
+        if state is None:
+            shape = (self.num_layers * d, x.shape[1], self.hidden_size)
+            state = tuple(
+                create.zeros(*shape, dtype=x.dtype, device=x.device) for _ in range(n_states)
+            )
+        self._check(x, state, x.shape[1], d)
+        y, last = self._layers(x, state, lengths)
+        if packed:
+            y = PackedSequence(pack_padded(y, lengths, input.batch_sizes), *input[1:])
+            if input.unsorted_indices is not None:
+                last = tuple(h[:, input.unsorted_indices] for h in last)
+            return y, last
+        if single:
+            return y.squeeze(1), tuple(h.squeeze(1) for h in last)
+        return (y.transpose(0, 1) if self.batch_first else y), last
+
+    def forward(self, input, hx=None):
+        y, (h,) = self._forward(input, None if hx is None else (hx,), 1)
+        return y, h
+
+    def extra_repr(self):
+        text = f"{self.input_size}, {self.hidden_size}"
+        defaults = {"proj_size": 0, "num_layers": 1, "bias": True, "batch_first": False,
+                    "dropout": 0, "bidirectional": False}  # fmt: skip
+        for name, default in defaults.items():
+            value = getattr(self, name)
+            if value != default:
+                text += f", {name}={value}"
+        return text
+
+
+def _turned(x, lengths):
+    """Each sequence backwards, its padding left where it is.  x: (L, N, ...), lengths: (N,)"""
+    steps = create.arange(x.shape[0]).unsqueeze(1)
+    back = lengths.unsqueeze(0) - 1 - steps
+    index = back * (back >= 0).to(dtypes.int64) + steps * (back < 0).to(dtypes.int64)
+    return x[index, create.arange(x.shape[1])]
+
+
+def _at_end(s, lengths):
+    """The last state of each sequence.  s: (L, N, H), lengths: (N,) -> (N, H)"""
+    return s[lengths - 1, create.arange(s.shape[1])]
+
+
+class RNN(RNNBase):
+    __doc__ = f"h' = tanh(W_ih x + b_ih + W_hh h + b_hh), or relu.\n\n    {RNNBase.__doc__}"
+
+    def __init__(self, input_size, hidden_size, num_layers=1, nonlinearity="tanh", *args, **kwargs):
+        if nonlinearity not in ("tanh", "relu"):
+            raise ValueError(
+                f"Unknown nonlinearity '{nonlinearity}'. Select from 'tanh' or 'relu'."
+            )
+        super().__init__(input_size, hidden_size, num_layers, *args, **kwargs)
+        self.nonlinearity = nonlinearity
+
+    def _run(self, x, state, weights, reverse):
+        y, _ = rnn.rnn(x, *state, *weights, reverse=reverse, nonlinearity=self.nonlinearity)
+        return (y,)
+
+
+class GRU(RNNBase):
+    __doc__ = f"A gated recurrent unit (Cho et al., 2014).\n\n    {RNNBase.__doc__}"
+    gates = 3
+
+    def _run(self, x, state, weights, reverse):
+        y, _ = rnn.gru(x, *state, *weights, reverse=reverse)
+        return (y,)
+
+
+class LSTM(RNNBase):
+    __doc__ = f"A long short-term memory (Hochreiter and Schmidhuber, 1997).\n\n    {RNNBase.__doc__}"
+    gates = 4
+
+    def _run(self, x, state, weights, reverse):
+        biases = [None, None] if len(weights) == 2 else []
+        y, c, _ = rnn._lstm(x, *state, *weights, *biases, reverse=reverse)
+        return y, c
+
+    def forward(self, input, hx=None):
+        return self._forward(input, hx, 2)
+
+
+# ---- cells -------------------------------------------------------------------------------------
+
+
+class RNNCellBase(Module):
+    """One step: x (N, input_size), h (N, hidden_size) -> h; also without N."""
+
+    gates = 1
+
+    def __init__(self, input_size, hidden_size, bias=True, device=None, dtype=None):
+        super().__init__()
+        self.input_size = input_size
+        self.hidden_size = hidden_size
+        self.bias = bias
+        made = {"device": device, "dtype": dtype}
+        rows = self.gates * hidden_size
+        self.weight_ih = parameter(rows, input_size, **made)
+        self.weight_hh = parameter(rows, hidden_size, **made)
+        self.bias_ih = parameter(rows, **made) if bias else None
+        self.bias_hh = parameter(rows, **made) if bias else None
+        self.reset_parameters()
+
+    reset_parameters = RNNBase.reset_parameters
+
+    def _weights(self):
+        return self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh
+
+    def _begin(self, input, hx):
+        """The state to begin with, and whether the input is batched."""
+        name = type(self).__name__
+        if input.ndim not in (1, 2):
+            raise ValueError(f"{name}: Expected input to be 1D or 2D, got {input.ndim}D instead")
+        if hx is not None and hx.ndim not in (1, 2):
+            raise ValueError(f"{name}: Expected hidden to be 1D or 2D, got {hx.ndim}D instead")
+        if hx is None:
+            shape = (*input.shape[:-1], self.hidden_size)
+            hx = create.zeros(*shape, dtype=input.dtype, device=input.device)
+        return hx
+
+    def extra_repr(self):
+        text = f"{self.input_size}, {self.hidden_size}"
+        return text if self.bias else text + ", bias=False"
+
+
+class RNNCell(RNNCellBase):
+    """h' = tanh(W_ih x + b_ih + W_hh h + b_hh), or relu.  x: (N, input_size) or (input_size,)"""
+
+    def __init__(self, input_size, hidden_size, bias=True, nonlinearity="tanh", device=None,
+                 dtype=None):  # fmt: skip
+        super().__init__(input_size, hidden_size, bias, device, dtype)
+        self.nonlinearity = nonlinearity
+
+    def forward(self, input, hx=None):
+        if self.nonlinearity not in ("tanh", "relu"):
+            raise RuntimeError(f"Unknown nonlinearity: {self.nonlinearity}")
+        cell = rnn.rnn_tanh_cell if self.nonlinearity == "tanh" else rnn.rnn_relu_cell
+        return cell(input, self._begin(input, hx), *self._weights())
+
+    def extra_repr(self):
+        text = super().extra_repr()
+        return text if self.nonlinearity == "tanh" else text + ", " + shown(
+            nonlinearity=self.nonlinearity
+        )  # fmt: skip
+
+
+class GRUCell(RNNCellBase):
+    """A gated recurrent unit.  x: (N, input_size) or (input_size,) -> h"""
+
+    gates = 3
+
+    def forward(self, input, hx=None):
+        return rnn.gru_cell(input, self._begin(input, hx), *self._weights())
+
+
+class LSTMCell(RNNCellBase):
+    """A long short-term memory.  x: (N, input_size) or (input_size,), hx: (h, c) -> (h, c)"""
+
+    gates = 4
+
+    def forward(self, input, hx=None):
+        hx = (None, None) if hx is None else hx
+        state = tuple(self._begin(input, h) for h in hx)
+        return rnn.lstm_cell(input, state, *self._weights())
