@@ -1,4 +1,7 @@
-"""The data-parallel core; public as dtorch.distributed and dtorch.nn.parallel."""
+"""The data-parallel core; public as dtorch.distributed and dtorch.nn.parallel.
+
+What is imported here is about groups, which do without dtorch.nn.
+"""
 
 from .group import Group
 from .work import DistError, Work
@@ -11,7 +14,7 @@ from .world import (
     is_initialized,
     new_group,
     run_local,
-)  # fmt: skip
+)
 
 __all__ = [
     "DistError", "Group", "Work", "default_group", "destroy_process_group", "get_rank",

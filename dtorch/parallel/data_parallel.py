@@ -17,8 +17,8 @@ from .scatter_gather import as_device, gather, scatter_kwargs
 class DataParallel(Module):
     """Splits each batch over devices, runs a replica of the module on each, gathers the outputs.
 
-    The gradients of all replicas reach the module's own parameters; buffers that forward changes are
-    kept as the first device's replica leaves them.
+    The gradients of all replicas reach the module's own parameters; buffers that forward changes
+    are kept as the first device's replica leaves them.
 
     module: the model, with its parameters on the first device
     device_ids: GPUs (numbers or names), or "cpu" as often as replicas are wanted; all GPUs if None
@@ -57,7 +57,7 @@ def data_parallel(
     dim: int = 0,
     module_kwargs: dict[str, Any] | None = None,
 ) -> Any:
-    """What DataParallel does, as a function: module(*inputs, **module_kwargs), split over devices."""
+    """What DataParallel does, as a function: module(*inputs, **module_kwargs) over devices."""
     inputs = inputs if isinstance(inputs, tuple) else (inputs,)
     device_ids = _all_gpus() if device_ids is None else device_ids
     if not device_ids:
@@ -91,9 +91,9 @@ def replicate(network: Module, devices: Sequence[Any], detach: bool = False) -> 
 def _replica(network: Module, device: Any, detach: bool, first: bool) -> Module:
     tensors: dict[Tensor, Tensor] = {}  # shared ones stay shared
     for p in network.parameters():
-        tensors[p] = (p.detach() if detach else p).to(device)  # type: ignore[attr-defined]
+        tensors[p] = (p.detach() if detach else p).to(device)
     for b in network.buffers():
-        tensors[b] = b if first else b.detach().clone().to(device)  # type: ignore[attr-defined]
+        tensors[b] = b if first else b.detach().clone().to(device)
     copies = {m: m.__class__.__new__(m.__class__) for m in network.modules()}
 
     def replaced(table: dict[str, Any], by: dict[Any, Any]) -> dict[str, Any]:

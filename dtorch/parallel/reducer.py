@@ -88,8 +88,8 @@ class Reducer:
             if i not in bucket.pending:
                 raise RuntimeError(
                     f"the gradient of parameter {self._names[i]!r} was computed twice in one "
-                    "backward, and the first may be on its way to the other ranks already; a backward inside "
-                    "of a backward must not share parameters with it"
+                    "backward, and the first may be on its way to the other ranks already; a "
+                    "backward inside of a backward must not share parameters with it"
                 )
             if p._a.dtype != bucket.flat.dtype:
                 raise RuntimeError(
