@@ -188,10 +188,12 @@ def result_type(tensor1, tensor2):
     return dtypes.result_dtype([x._a if isinstance(x, Tensor) else x for x in operands])
 
 
+_WRITES = {"zero_": zero_, "fill_": fill_}
+
 OPERATORS = {
     "__add__": ar.add.fn, "__radd__": ar.add.fn, "__sub__": ar.sub.fn, "__rsub__": reverse(ar.sub.fn),
     "__mul__": ar.mul.fn, "__rmul__": ar.mul.fn, "__truediv__": ar.div.fn,
-    "__rtruediv__": reverse(ar.div.fn), "__pow__": ar.pow.fn, "__rpow__": reverse(ar.pow.fn),
+    "__rtruediv__": reverse(ar.div.fn), "__rdiv__": reverse(ar.div.fn), "__pow__": ar.pow.fn, "__rpow__": reverse(ar.pow.fn),
     "__floordiv__": ar.floor_divide.fn, "__rfloordiv__": reverse(ar.floor_divide.fn),
     "__mod__": ar.remainder.fn, "__rmod__": reverse(ar.remainder.fn),
     "__neg__": ar.neg.fn, "__pos__": pointwise.positive.fn, "__abs__": pointwise.abs.fn,
@@ -226,7 +228,7 @@ def _attach():
 
 
 _attach()
-FUNCTIONS = {name: public(fn) for name, fn in _collect("FUNCTIONS").items()} | {
+FUNCTIONS = {name: public(fn) for name, fn in (_collect("FUNCTIONS") | _WRITES).items()} | {
     "result_type": result_type, "is_tensor": lambda obj: isinstance(obj, Tensor),
     "is_storage": storage.is_storage, "from_dlpack": storage.from_dlpack,
     "is_floating_point": METHODS["is_floating_point"], "is_complex": METHODS["is_complex"],

@@ -10,9 +10,8 @@ from __future__ import annotations
 from collections import namedtuple
 from math import inf
 
-from ..backend import cpu, of
+from ..backend import cpu
 from ..op import op
-from ..tensor import wrap
 from .create import eye
 from .join import _cat
 from .linalg import _bmm, matmul
@@ -134,7 +133,7 @@ def _cofactors(xp, a):
     return xp.matmul(xp.conj(u) * core[..., None, :], xp.conj(vh))
 
 
-@op(saves="x")
+@op(saves="xy")
 def _adjugate(xp, a):
     """(*, N, N): the matrix of cofactors, d det(a) / d a."""
     return _cofactors(xp, a) if a.shape[-1] else a
@@ -326,14 +325,17 @@ def eigvalsh(A, UPLO="L"):
 
 
 @op(saves="y", holomorphic=False)
-def _svd(xp, a):
-    u, s, vh = _or_error("svd", xp.linalg.svd, a, False)
+def _svd(xp, a, *, full):
+    u, s, vh = _or_error("svd", xp.linalg.svd, a, full)
     return u, s, vh
 
 
-def _svd_vjp(needs, g, y, a):
+def _svd_vjp(needs, g, y, a, full):
     u, s, vh = y
     gu, gs, gvh = g
+    k = s.shape[-1]  # what full_matrices adds to the vectors is arbitrary
+    u, vh = u[..., :k], vh[..., :k, :]
+    gu, gvh = None if gu is None else gu[..., :k], None if gvh is None else gvh[..., :k, :]
     s2 = s * s
     gaps = unsqueeze(s2, -2) - unsqueeze(s2, -1)
     e = where(gaps == 0, 0, 1 / where(gaps == 0, 1, gaps))  # 1 / (s_j^2 - s_i^2)
@@ -367,14 +369,7 @@ _svd.vjp_joint(_svd_vjp)
 def svd(A, full_matrices=True):
     """U, the singular values in falling order, and V^H of each matrix, as a named tuple."""
     _checked("svd", A, square=False)
-    if full_matrices and A.shape[-1] != A.shape[-2]:
-        if A.requires_grad:
-            raise RuntimeError(
-                "svd_backward: The singular vectors of full_matrices=True are not differentiable; use "
-                "full_matrices=False"
-            )
-        return SVD(*map(wrap, of(raw(A)).linalg.svd(raw(A), True)))
-    return SVD(*_svd(A))
+    return SVD(*_svd(A, full=bool(full_matrices)))
 
 
 def svdvals(A):

@@ -29,16 +29,16 @@ def _along(xp, index, dim):
 def _check_index(name, input, dim, index, like=None):
     """(dim, index array); torch's errors for an index of the wrong dtype, rank, size or range."""
     i, d = raw(index), axis(dim, input.ndim)
-    if i.dtype.kind != "i" or i.dtype.itemsize < 4:
+    if not i.size:
+        return d, i.astype("int64")
+    if i.dtype != "int64":
         raise RuntimeError(f"{name}(): Expected dtype int64 for index")
-    if i.size and i.ndim != input.ndim and (i.ndim or 1) != (input.ndim or 1):
+    if i.ndim != input.ndim and (i.ndim or 1) != (input.ndim or 1):
         raise RuntimeError(
             f"Index tensor must have the same number of dimensions as {'self' if like is None else 'input'} "
             f"tensor: got {i.ndim} and {input.ndim}"
         )
-    for whose, shape in (("self", input.shape), ("src", like and like.shape)):
-        if not i.size or shape is None:
-            continue
+    for whose, shape in (("self", input.shape), ("src", i.shape if like is None else like.shape)):
         for k, (n, m) in enumerate(zip(i.shape, shape)):
             if n > m and (k != d or whose == "src"):
                 raise RuntimeError(
@@ -109,7 +109,9 @@ def take_along_dim(input, indices, dim=None):
     wide = [m if n == 1 else n for n, m in rest]
     x = expand(input, [input.shape[i] if i == d else n for i, n in enumerate(wide)])
     i = expand(indices, [indices.shape[i] if i == d else n for i, n in enumerate(wide)])
-    return gather(x, d, i)
+    n = x.shape[d]
+    check_range(raw(i) + n, 2 * n, d)
+    return gather(x, d, where(i < 0, i + n, i))
 
 
 @op(half="keep")
@@ -332,7 +334,7 @@ def index_fill(input, dim, index, value):
         raise RuntimeError("index_fill_(): Converting complex Scalar to non-complex type is not supported")
     if not input.ndim:
         return reshape(index_fill(reshape(input, (1,)), 0, index, value), ())
-    return index_put(input, value, index=_at(i, d))
+    return index_put(input, value, index=_at(of(i).unique(i), d))  # a gradient counts once
 
 
 def index_put_of(input, indices, values, accumulate=False):

@@ -210,4 +210,15 @@ take_rows.vjp(
 _add_rows.vjp(lambda g, y, x, index, dim, shape: take_rows(g, index=index, dim=dim))
 
 
+def fill(input, value):
+    """A tensor like the input with every element a number, or a 0-d tensor."""
+    if isinstance(value, Tensor) and value.ndim:
+        raise RuntimeError(
+            f"fill only supports 0-dimension value tensor but got tensor with {value.ndim} dimensions."
+        )
+    value = value.to(input.dtype) if isinstance(value, Tensor) else value
+    return index_put(input, value, index=(Ellipsis,))
+
+
 FUNCTIONS = METHODS = {"narrow": narrow, "select": select, "unbind": unbind}
+FUNCTIONS = FUNCTIONS | {"fill": fill}

@@ -30,9 +30,9 @@ def repeat(input, *repeats):
     return reshape(expand(reshape(input, apart), wide), [k * n for k, n in zip(times, shape)]).clone()
 
 
-def tile(input, *dims):
+def tile(input, *args, dims=()):
     """As repeat, but the last dimensions are meant where there are fewer numbers than dimensions."""
-    times = sizes(dims)
+    times = sizes(args or (dims,))
     return repeat(input, (1,) * (input.ndim - len(times)) + times)
 
 
@@ -76,11 +76,11 @@ def _flip(xp, x, *, dims):
 _flip.vjp(lambda g, y, x, dims: _flip(g, dims=dims))
 
 
-def flip(input, *dims):
+def flip(input, *args, dims=()):
     """A copy with the order along each of `dims` reversed."""
     from .reduce import axes
 
-    given = sizes(dims)
+    given = sizes(args or (dims,))
     return _flip(input, dims=axes(given, input.ndim) if given else ())
 
 
@@ -347,7 +347,6 @@ def meshgrid(*tensors, indexing="ij"):
         for i, t in enumerate(tensors)
     ]
     if swap:
-        grids = [transpose(g, 0, 1) for g in grids]
         grids[0], grids[1] = grids[1], grids[0]
     return tuple(grids)
 

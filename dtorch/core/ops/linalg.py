@@ -399,6 +399,10 @@ def tensordot(a, b, dims=2):
         raise RuntimeError("both dimension lists should have same length")
     mine, its = [d % max(a.ndim, 1) for d in mine], [d % max(b.ndim, 1) for d in its]
     for i, j in zip(mine, its):
+        if a.shape[i] == 1:  # a size of 1 broadcasts
+            b = b.sum(j, True)
+        elif b.shape[j] == 1:
+            a = a.sum(i, True)
         if a.shape[i] != b.shape[j]:
             raise RuntimeError(
                 f"contracted dimensions need to match, but first has size {a.shape[i]} in dim {i} and "

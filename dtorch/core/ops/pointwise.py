@@ -248,6 +248,23 @@ def where(condition, input=None, other=None):
         raise RuntimeError(f"where(): the sizes of the operands do not broadcast: {error}") from None
 
 
+@op(saves="x", promote="keep")
+def _nan_to_num(xp, x, *, nan, posinf, neginf):
+    return xp.nan_to_num(x, nan=nan, posinf=posinf, neginf=neginf) if x.dtype.kind in "fc" else x
+
+
+_nan_to_num.vjp(lambda g, y, x, nan, posinf, neginf: where(_finite(x), g, 0))
+
+
+def _finite(x):
+    return x - x == 0
+
+
+def nan_to_num(input, nan=0.0, posinf=None, neginf=None):
+    """The input with NaN and the infinities replaced, these by the largest numbers by default."""
+    return _nan_to_num(input, nan=nan or 0.0, posinf=posinf, neginf=neginf)
+
+
 # ---- complex ---------------------------------------------------------------------------------
 
 
@@ -304,7 +321,7 @@ IN_PLACE = (
     {o.name: o.fn for o in _UNARY}
     | {name: o.fn for name, o in _ALIASES.items()}
     | {"round": round, "frac": frac, "atan2": atan2.fn, "clamp": clamp, "clip": clamp}
-    | {"clamp_min": clamp_min.fn, "clamp_max": clamp_max.fn}
+    | {"nan_to_num": nan_to_num, "clamp_min": clamp_min.fn, "clamp_max": clamp_max.fn}
 )
 FUNCTIONS = METHODS = IN_PLACE | {
     "positive": positive.fn, "maximum": maximum.fn, "minimum": minimum.fn, "where": where,

@@ -13,10 +13,13 @@ import math
 from .. import device as devices
 from .. import dtype as dtypes
 from ..graph import writes
+from ..op import op
 from ..random import default_generator
 from ..tensor import Tensor
 from ..views import check_writable
 from .create import made, number, size_of
+from .reduce import sum_to
+from .shape import broadcast_shapes
 
 _FLOATS = ("float32", "float64")
 
@@ -122,15 +125,27 @@ def normal(mean, std=1.0, size=None, *, generator=None, **options):
         if size is None:
             raise TypeError("normal(): of two numbers, a size is needed too")
         return randn(size, generator=generator, **options) * std + mean
-    noise = randn(_common_shape(mean, std), generator=generator, dtype=like.dtype, device=like.device)
-    mean, std = (x.detach() if isinstance(x, Tensor) else x for x in (mean, std))
-    return noise * std + mean
+    shape = broadcast_shapes(*[x.shape for x in (mean, std) if isinstance(x, Tensor)])
+    noise = randn(shape, generator=generator, dtype=like.dtype, device=like.device)
+    free = [x.detach() if isinstance(x, Tensor) else x for x in (mean, std)]
+    return _drawn(noise * free[1] + free[0], [x for x in (mean, std) if isinstance(x, Tensor)])
 
 
-def _common_shape(*values):
-    from .shape import broadcast_shapes
+@op(saves="s", half="keep")
+def _sample(xp, *parameters, values):
+    return values
 
-    return broadcast_shapes(*[v.shape for v in values if isinstance(v, Tensor)])
+
+def _sample_vjp(needs, g, y, *shapes, values):
+    return [sum_to(g * 0, shape) if need else None for need, shape in zip(needs, shapes)]
+
+
+_sample.vjp_joint(_sample_vjp)
+
+
+def _drawn(values, parameters):
+    """Random values, of which torch says that their gradient by the parameters is 0."""
+    return _sample(*parameters, values=values._a)
 
 
 def keep_mask(shape, p, generator=None):
@@ -153,7 +168,7 @@ def bernoulli(input, p=None, *, generator=None):
     """1 with the probability that the input's element (or p) says, else 0; no gradient."""
     if p is not None:
         _probability(p)
-        return _values(input, (_uniform_array(input.shape, generator) < p))
+        return _values(input, _uniform_array(input.shape, generator) < p)
     a = input._a
     _floating("bernoulli", a.dtype)
     probabilities = devices.move(a, "cpu")
@@ -167,7 +182,7 @@ def _uniform_array(shape, generator):
 
 
 def _values(like, a):
-    return made(lambda xp, d: xp.asarray(a.astype(d)), like=like)
+    return _drawn(made(lambda xp, d: xp.asarray(a.astype(d)), like=like), [like])
 
 
 def multinomial(input, num_samples, replacement=False, *, generator=None):

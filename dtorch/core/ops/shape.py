@@ -118,9 +118,9 @@ def is_viewable(x, shape):
         return False
 
 
-def reshape(input, *shape):
+def reshape(input, *args, shape=()):
     """The same elements in another shape: a view where the strides allow it, else a copy."""
-    shape = infer(sizes(shape), prod(input.shape))
+    shape = infer(sizes(args or (shape,)), prod(input.shape))
     if not isinstance(input, Tensor):
         return input.reshape(shape)
     if input._a.flags.c_contiguous or is_viewable(input._a, shape):
@@ -215,9 +215,9 @@ def _permute_vjp(g, y, x, dims):
 _permute.vjp(_permute_vjp)
 
 
-def permute(input, *dims):
+def permute(input, *args, dims=()):
     """A view with its dimensions in another order."""
-    dims = sizes(dims)
+    dims = sizes(args or (dims,))
     if len(dims) != input.ndim:
         raise RuntimeError(
             "permute(sparse_coo): number of dimensions in the tensor input does not match the length "

@@ -283,7 +283,9 @@ def searchsorted(sorted_sequence, input, *, out_int32=False, right=False, side=N
     kind = "int32" if out_int32 else "int64"
     if rows.dtype.kind == "V":
         rows, values = rows.astype("float32"), values.astype("float32")
-    if rows.ndim == 1:
+    if not values.size:
+        found = values
+    elif rows.ndim == 1:
         found = xp.searchsorted(rows, values, where_)
     else:
         flat = values.reshape(-1, values.shape[-1])
