@@ -10,13 +10,15 @@ Submodules are imported on first use, so that `import dtorch` is quick.
 from __future__ import annotations
 
 import importlib
+from math import e, inf, nan, pi
 from typing import Any
 
 from .core import dtype as _dtypes
 from .core.device import device
 from .core.dtype import (
-    bfloat16, can_cast, cdouble, cfloat, complex64, complex128, double, dtype, finfo, float16, float32,
-    float64, get_default_dtype, half, iinfo, int8, int16, int32, int64, layout, long, promote_types,
+    bfloat16, can_cast, cdouble, cfloat, channels_last, channels_last_3d, complex64, complex128,
+    contiguous_format, double, dtype, finfo, float16, float32, float64, get_default_dtype, half, iinfo,
+    int8, int16, int32, int64, layout, long, memory_format, preserve_format, promote_types,
     set_default_dtype, short, strided, uint8,
 )  # fmt: skip
 from .core.methods import FUNCTIONS as _functions
@@ -28,10 +30,12 @@ from .core.printing import get_printoptions, printoptions, set_printoptions
 from .core.random import (
     Generator, get_rng_state, initial_seed, manual_seed, seed, set_rng_state,
 )  # fmt: skip
+from .core.serialize import load, save
 from .core.tensor import Size, Tensor
 
 __version__ = "0.1.0"
 
+newaxis = None
 bool, int, float = _dtypes.bool_, _dtypes.int_, _dtypes.float_
 globals().update(_functions)
 

@@ -62,6 +62,16 @@ class layout:
 strided = layout("strided")
 
 
+class memory_format(layout):
+    """An order of a tensor's memory.  It is accepted where torch takes one; values never depend on it."""
+
+
+contiguous_format = memory_format("contiguous_format")
+preserve_format = memory_format("preserve_format")
+channels_last = memory_format("channels_last")
+channels_last_3d = memory_format("channels_last_3d")
+
+
 uint8 = dtype("uint8", np_dtype("uint8"), 1)
 int8 = dtype("int8", np_dtype("int8"), 1)
 int16 = short = dtype("int16", np_dtype("int16"), 1)
