@@ -21,7 +21,7 @@ class _Norm(Module):
     _version = 2
     dims = ()  # how many dimensions an input may have
 
-    def __init__(self, num_features, eps, momentum, affine, track_running_stats, device, dtype):
+    def __init__(self, num_features, eps, momentum, affine, track_running_stats, device, dtype, bias):
         super().__init__()
         self.num_features = num_features
         self.eps = eps
@@ -30,7 +30,7 @@ class _Norm(Module):
         self.track_running_stats = track_running_stats
         made = {"device": device, "dtype": dtype}
         self.weight = parameter(num_features, **made) if affine else None
-        self.bias = parameter(num_features, **made) if affine else None
+        self.bias = parameter(num_features, **made) if affine and bias else None
         mean = var = count = None
         if track_running_stats:
             mean, var = create.zeros(num_features, **made), create.ones(num_features, **made)
@@ -48,8 +48,9 @@ class _Norm(Module):
 
     def reset_parameters(self):
         self.reset_running_stats()
-        if self.affine:
+        if self.weight is not None:
             init.ones_(self.weight)
+        if self.bias is not None:
             init.zeros_(self.bias)
 
     def _check_input_dim(self, input):
@@ -58,8 +59,10 @@ class _Norm(Module):
             raise ValueError(f"expected {words} input (got {input.ndim}D input)")
 
     def extra_repr(self):
-        names = ("eps", "momentum", "affine", "track_running_stats")
-        return f"{self.num_features}, " + shown(**{name: getattr(self, name) for name in names})
+        return f"{self.num_features}, " + shown(
+            eps=self.eps, momentum=self.momentum, affine=self.affine, bias=self.bias is not None,
+            track_running_stats=self.track_running_stats,
+        )  # fmt: skip
 
     def _load_from_state_dict(self, state_dict, prefix, local_metadata, *rest):
         key = prefix + "num_batches_tracked"
@@ -76,8 +79,10 @@ class _BatchNorm(_Norm):
     """
 
     def __init__(self, num_features, eps=1e-5, momentum=0.1, affine=True, track_running_stats=True,
-                 device=None, dtype=None):  # fmt: skip
-        super().__init__(num_features, eps, momentum, affine, track_running_stats, device, dtype)
+                 device=None, dtype=None, *, bias=True):  # fmt: skip
+        super().__init__(
+            num_features, eps, momentum, affine, track_running_stats, device, dtype, bias
+        )
 
     def forward(self, input):
         self._check_input_dim(input)
@@ -117,8 +122,10 @@ class _InstanceNorm(_Norm):
     """
 
     def __init__(self, num_features, eps=1e-5, momentum=0.1, affine=False,
-                 track_running_stats=False, device=None, dtype=None):  # fmt: skip
-        super().__init__(num_features, eps, momentum, affine, track_running_stats, device, dtype)
+                 track_running_stats=False, device=None, dtype=None, *, bias=True):  # fmt: skip
+        super().__init__(
+            num_features, eps, momentum, affine, track_running_stats, device, dtype, bias
+        )
 
     def forward(self, input):
         self._check_input_dim(input)

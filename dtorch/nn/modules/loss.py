@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from .. import functional as F
 from .module import Module
+from .shape import PairwiseDistance
 
 
 class _Loss(Module):
@@ -284,7 +285,7 @@ class TripletMarginWithDistanceLoss(_Loss):
                 "TripletMarginWithDistanceLoss: expected margin to be greater than 0, got "
                 f"{margin} instead"
             )
-        self.distance_function = distance_function or F.pairwise_distance
+        self.distance_function = distance_function or PairwiseDistance()
         self.margin = margin
         self.swap = swap
 

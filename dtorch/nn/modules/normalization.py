@@ -99,7 +99,9 @@ class GroupNorm(Module):
         return F.group_norm(input, self.num_groups, self.weight, self.bias, self.eps)
 
     def extra_repr(self):
-        return f"{self.num_groups}, {self.num_channels}, " + shown(eps=self.eps, affine=self.affine)
+        return f"{self.num_groups}, {self.num_channels}, " + shown(
+            eps=self.eps, affine=self.affine, bias=self.bias is not None
+        )
 
 
 class LocalResponseNorm(Module):

@@ -42,8 +42,10 @@ class RNNBase(Module):
             raise TypeError(f"hidden_size should be of type int, got: {type(hidden_size).__name__}")
         if hidden_size <= 0 or num_layers <= 0:
             raise ValueError("hidden_size and num_layers must be greater than zero")
-        if proj_size:
-            raise NotImplementedError("proj_size: project the output with a Linear layer instead")
+        if proj_size < 0 or proj_size >= hidden_size:
+            raise ValueError("proj_size has to be a non-negative integer, smaller than hidden_size")
+        if proj_size and self.gates != 4:
+            raise ValueError("proj_size argument is only supported for LSTM, not RNN or GRU")
         self.mode = type(self).__name__
         self.input_size = input_size
         self.hidden_size = hidden_size
@@ -54,15 +56,14 @@ class RNNBase(Module):
         self.bidirectional = bidirectional
         self.proj_size = proj_size
         made = {"device": device, "dtype": dtype}
-        rows = self.gates * hidden_size
+        rows, out = self.gates * hidden_size, proj_size or hidden_size
         for layer in range(num_layers):
-            inputs = input_size if layer == 0 else hidden_size * (1 + bidirectional)
+            inputs = input_size if layer == 0 else out * (1 + bidirectional)
+            shapes = {"weight_ih": (rows, inputs), "weight_hh": (rows, out), "bias_ih": (rows,),
+                      "bias_hh": (rows,), "weight_hr": (proj_size, hidden_size)}  # fmt: skip
             for suffix in self._suffixes(layer):
-                setattr(self, "weight_ih" + suffix, parameter(rows, inputs, **made))
-                setattr(self, "weight_hh" + suffix, parameter(rows, hidden_size, **made))
-                if bias:
-                    setattr(self, "bias_ih" + suffix, parameter(rows, **made))
-                    setattr(self, "bias_hh" + suffix, parameter(rows, **made))
+                for name in self._names():
+                    setattr(self, name + suffix, parameter(*shapes[name], **made))
         self.reset_parameters()
 
     def reset_parameters(self):
@@ -73,9 +74,16 @@ class RNNBase(Module):
     def _suffixes(self, layer):
         return [f"_l{layer}", f"_l{layer}_reverse"][: 1 + self.bidirectional]
 
+    def _names(self):
+        names = ["weight_ih", "weight_hh"] + ["bias_ih", "bias_hh"] * bool(self.bias)
+        return names + ["weight_hr"] * bool(self.proj_size)
+
     def _weights(self, suffix):
-        names = ["weight_ih", "weight_hh"] + ["bias_ih", "bias_hh"] * self.bias
-        return [getattr(self, name + suffix) for name in names]
+        return [getattr(self, name + suffix) for name in self._names()]
+
+    def _state_sizes(self):
+        """The last dimension of each state."""
+        return (self.hidden_size,)
 
     @property
     def all_weights(self):
@@ -96,8 +104,8 @@ class RNNBase(Module):
                 "input.size(-1) must be equal to input_size. Expected "
                 f"{self.input_size}, got {x.shape[-1]}"
             )
-        expected = (self.num_layers * d, batch, self.hidden_size)
-        for h in state:
+        for h, size in zip(state, self._state_sizes()):
+            expected = (self.num_layers * d, batch, size)
             if tuple(h.shape) != expected:
                 raise RuntimeError(f"Expected hidden size {expected}, got {list(h.shape)}")
 
@@ -125,8 +133,8 @@ class RNNBase(Module):
                 x = F.dropout(x, self.dropout, self.training)
         return x, tuple(stack(list(h)) for h in zip(*last))
 
-    def _forward(self, input, state, n_states):
-        """input and a tuple of n_states states, or None -> output, tuple of states"""
+    def _forward(self, input, state):
+        """input and a tuple of states, or None -> output, tuple of states"""
         d = 1 + self.bidirectional
         packed = isinstance(input, PackedSequence)
         lengths = None
@@ -153,9 +161,9 @@ class RNNBase(Module):
             elif self.batch_first:
                 x = x.transpose(0, 1)
         if state is None:
-            shape = (self.num_layers * d, x.shape[1], self.hidden_size)
             state = tuple(
-                create.zeros(*shape, dtype=x.dtype, device=x.device) for _ in range(n_states)
+                create.zeros(self.num_layers * d, x.shape[1], n, dtype=x.dtype, device=x.device)
+                for n in self._state_sizes()
             )
         self._check(x, state, x.shape[1], d)
         y, last = self._layers(x, state, lengths)
@@ -169,7 +177,7 @@ class RNNBase(Module):
         return (y.transpose(0, 1) if self.batch_first else y), last
 
     def forward(self, input, hx=None):
-        y, (h,) = self._forward(input, None if hx is None else (hx,), 1)
+        y, (h,) = self._forward(input, None if hx is None else (hx,))
         return y, h
 
     def extra_repr(self):
@@ -225,13 +233,27 @@ class LSTM(RNNBase):
     __doc__ = f"A long short-term memory (Hochreiter and Schmidhuber, 1997).\n\n    {RNNBase.__doc__}"
     gates = 4
 
+    def _state_sizes(self):
+        return self.proj_size or self.hidden_size, self.hidden_size
+
     def _run(self, x, state, weights, reverse):
-        biases = [None, None] if len(weights) == 2 else []
+        if self.proj_size:
+            return self._run_projected(x, state, weights, reverse)
+        biases = [] if self.bias else [None, None]
         y, c, _ = rnn._lstm(x, *state, *weights, *biases, reverse=reverse)
         return y, c
 
+    def _run_projected(self, x, state, weights, reverse):
+        """Step by step, since h is projected between any two (Sak et al., 2014)."""
+        *weights, projection = weights
+        states = [None] * len(x)
+        for t in reversed(range(len(x))) if reverse else range(len(x)):
+            h, c = rnn.lstm_cell(x[t], state, *weights)
+            state = states[t] = F.linear(h, projection), c
+        return tuple(stack(list(part)) for part in zip(*states))
+
     def forward(self, input, hx=None):
-        return self._forward(input, hx, 2)
+        return self._forward(input, hx)
 
 
 # ---- cells -------------------------------------------------------------------------------------
