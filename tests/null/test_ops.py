@@ -1,0 +1,223 @@
+"""Every op, by table: the samples of tests/samples run in dtorch and in torch."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import dtorch
+from dtorch.autograd import grad, gradcheck, gradgradcheck
+from dtorch.core.op import REGISTRY, Op
+from tests.samples import Sample, all_samples
+
+SAMPLES = all_samples()
+CASES = [
+    pytest.param(name, s, id=f"{name}-{i}") for name, ss in SAMPLES.items() for i, s in enumerate(ss)
+]
+COMPARED = [c for c in CASES if c.values[1].reference]
+DIFFERENTIATED = [c for c in CASES if c.values[1].grad]
+TOLERANCE = {"float64": 1e-9, "float32": 2e-4, "complex128": 1e-9, "complex64": 2e-4}
+
+
+def function(library: Any, name: str) -> Any:
+    """The function of torch's dotted name; "Tensor.x" is a method."""
+    at = library
+    for part in name.split("."):
+        at = getattr(at, part)
+    return at
+
+
+def convert(library: Any, x: Any, floats: str, layout: Any, leaves: list[Any]) -> Any:
+    """Arrays in a sample's arguments as tensors of the library, at any depth."""
+    if isinstance(x, (list, tuple)) and not hasattr(x, "_fields"):
+        return type(x)(convert(library, y, floats, layout, leaves) for y in x)
+    if isinstance(x, dict):
+        return {k: convert(library, y, floats, layout, leaves) for k, y in x.items()}
+    if isinstance(x, np.dtype):
+        return getattr(library, x.name)
+    if not isinstance(x, np.ndarray):
+        return x
+    if x.dtype.kind not in "fc":
+        return library.tensor(x.copy())
+    dtype = floats if x.dtype.kind == "f" else {"float64": "complex128", "float32": "complex64"}[floats]
+    t = library.from_numpy(layout(x.astype(dtype))).requires_grad_()
+    leaves.append(t)
+    return t
+
+
+def plain(x: np.ndarray) -> np.ndarray:
+    return x.copy()
+
+
+def strided(x: np.ndarray) -> np.ndarray:
+    """The same values in transposed memory with gaps."""
+    wide = np.zeros((*x.shape[::-1], 2), x.dtype)
+    wide[..., 0] = x.T
+    return wide[..., 0].T
+
+
+def run(library: Any, name: str, sample: Sample, floats: str, layout: Any = plain) -> Any:
+    """(leaves, results as a list) of a sample's call."""
+    leaves: list[Any] = []
+    args = convert(library, sample.args, floats, layout, leaves)
+    kwargs = convert(library, sample.kwargs, floats, layout, leaves)
+    with warnings.catch_warnings():
+        if library is torch:
+            warnings.simplefilter("ignore")
+        result = function(library, name)(*args, **kwargs)
+    return leaves, flat(result)
+
+
+def flat(result: Any) -> list[Any]:
+    if isinstance(result, (list, tuple)) and not isinstance(result, (torch.Size, dtorch.Size)):
+        return [y for r in result for y in flat(r)]
+    return [result]
+
+
+def array(t: Any) -> Any:
+    if not isinstance(t, (torch.Tensor, dtorch.Tensor)):
+        return t
+    t = t.detach()
+    t = t.resolve_conj().resolve_neg() if isinstance(t, torch.Tensor) else t
+    return t.numpy()
+
+
+def same(got: Any, expected: Any, floats: str, what: str) -> None:
+    assert isinstance(got, dtorch.Tensor) == isinstance(expected, torch.Tensor), what
+    a, b = array(got), array(expected)
+    if isinstance(got, dtorch.Tensor):
+        assert str(got.dtype).split(".")[1] == str(expected.dtype).split(".")[1], what
+        assert tuple(got.shape) == tuple(expected.shape), what
+    tolerance = TOLERANCE[floats]
+    if np.asarray(a).dtype.kind in "fc":
+        np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance, err_msg=what)
+    else:
+        np.testing.assert_array_equal(a, b, err_msg=what)
+
+
+def weights(t: Any) -> np.ndarray:
+    """A fixed cotangent for a result."""
+    return np.cos(np.arange(t.numel())).reshape(tuple(t.shape))
+
+
+def gradients(library: Any, leaves: list[Any], results: list[Any]) -> list[Any]:
+    roots = [r for r in results if isinstance(r, library.Tensor) and r.requires_grad]
+    if not roots or not leaves:
+        return []
+    cotangents = [library.from_numpy(weights(r).astype(array(r).dtype)) for r in roots]
+    return list(library.autograd.grad(roots, leaves, cotangents, allow_unused=True))
+
+
+def compare(name: str, sample: Sample, floats: str, layout: Any = plain) -> None:
+    leaves, got = run(dtorch, name, sample, floats, layout)
+    torch_leaves, expected = run(torch, name, sample, floats, layout)
+    assert len(got) == len(expected)
+    for i, (a, b) in enumerate(zip(got, expected)):
+        same(a, b, floats, f"result {i}")
+    mine = gradients(dtorch, leaves, got)
+    theirs = gradients(torch, torch_leaves, expected)
+    assert len(mine) == len(theirs), "one of the two has no gradient at all"
+    for i, (a, b, leaf) in enumerate(zip(mine, theirs, leaves)):
+        # None and zeros mean the same, and an op may say either
+        a = dtorch.from_numpy(np.zeros_like(array(leaf))) if a is None else a
+        b = torch.from_numpy(np.zeros_like(array(leaf))) if b is None else b
+        same(a, b, floats, f"gradient of tensor {i}")
+
+
+@pytest.mark.parametrize(("name", "sample"), COMPARED)
+@pytest.mark.parametrize("floats", ["float64", "float32"])
+def test_values_and_gradients_are_torchs(name: str, sample: Sample, floats: str) -> None:
+    compare(name, sample, floats)
+
+
+@pytest.mark.parametrize(("name", "sample"), COMPARED)
+def test_memory_layout_changes_nothing(name: str, sample: Sample) -> None:
+    if "view" in name:  # a view of such memory is refused, as in torch
+        with pytest.raises(RuntimeError):
+            run(torch, name, sample, "float64", strided)
+            raise RuntimeError("torch could: so must dtorch")
+    else:
+        compare(name, sample, "float64", strided)
+
+
+def _differentiable(name: str, sample: Sample) -> tuple[Any, list[Any]]:
+    """The sample as a function of its leaves alone, which returns what has gradients."""
+    leaves, _ = run(dtorch, name, sample, "float64")
+
+    def call(*xs: Any) -> Any:
+        given = iter(xs)
+
+        def put(x: Any) -> Any:
+            if isinstance(x, (list, tuple)) and not hasattr(x, "_fields"):
+                return type(x)(map(put, x))
+            if isinstance(x, np.dtype):
+                return getattr(dtorch, x.name)
+            if isinstance(x, np.ndarray):
+                return next(given) if x.dtype.kind in "fc" else dtorch.tensor(x.copy())
+            return x
+
+        args = put(sample.args)
+        kwargs = {k: put(v) for k, v in sample.kwargs.items()}
+        result = flat(function(dtorch, name)(*args, **kwargs))
+        return tuple(r for r in result if isinstance(r, dtorch.Tensor) and r.dtype.category >= 2)
+
+    return call, leaves
+
+
+@pytest.mark.parametrize(("name", "sample"), DIFFERENTIATED)
+def test_finite_differences(name: str, sample: Sample) -> None:
+    call, leaves = _differentiable(name, sample)
+    if leaves and any(r.requires_grad for r in call(*leaves)):
+        assert gradcheck(call, leaves, nondet_tol=1e-12)
+        assert gradgradcheck(call, leaves, atol=1e-4, nondet_tol=1e-12)
+
+
+def test_each_op_has_a_sample(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever runs, runs through a kernel: each of the registry's is called by some sample.
+
+    The short paths hold their kernel in a closure, so what is watched there is Op.fn's code.
+    """
+    ran = _ops_that_run()
+    never = sorted(set(REGISTRY) - ran)
+    assert not never, f"no sample runs {', '.join(never)}; add one to tests/samples"
+
+
+def _ops_that_run() -> set[str]:
+    """The names of the ops that the samples run, forward, backward and backward's backward."""
+    import sys
+
+    ran: set[str] = set()
+    kernels = {o.kernel.__code__: o.name for o in REGISTRY.values()}
+    kernels |= {k.__code__: o.name for o in REGISTRY.values() for k in o.kernels.values()}
+    short = {id(o): o.name for o in REGISTRY.values() if o.ufunc is not None}
+
+    def watch(frame: Any, event: str, arg: Any) -> None:
+        if event == "call":
+            code = frame.f_code
+            if code in kernels:
+                ran.add(kernels[code])
+            elif code.co_filename == Op.fn_file and "op" in code.co_freevars:
+                o = frame.f_locals.get("op")
+                if id(o) in short:
+                    ran.add(short[id(o)])
+
+    for name, samples in SAMPLES.items():
+        for sample in samples:
+            sys.setprofile(watch)
+            try:
+                leaves, results = run(dtorch, name, sample, "float64")
+                roots = [r for r in results if isinstance(r, dtorch.Tensor) and r.requires_grad]
+                if roots and leaves:
+                    ones = [dtorch.ones(tuple(r.shape), dtype=r.dtype, requires_grad=True) for r in roots]
+                    first = grad(roots, leaves, ones, create_graph=True, allow_unused=True)
+                    again = [g for g in first if g is not None and g.requires_grad]
+                    if again:
+                        cotangents = [dtorch.ones(tuple(g.shape), dtype=g.dtype) for g in again]
+                        grad(again, [*leaves, *ones], cotangents, allow_unused=True)
+            finally:
+                sys.setprofile(None)
+    return ran
