@@ -31,6 +31,7 @@ from .core.random import (
     Generator, get_rng_state, initial_seed, manual_seed, seed, set_rng_state,
 )  # fmt: skip
 from .core.serialize import load, save
+from .core.serialize import load, save
 from .core.tensor import Size, Tensor
 
 __version__ = "0.1.0"
