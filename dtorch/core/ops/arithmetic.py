@@ -75,8 +75,11 @@ def pow(xp, a, b):
 
 @pow.override("cpu")
 def _pow(xp, a, b):
-    if getattr(a, "dtype", xp.dtype(float)).kind in "iu" and xp.any(xp.less(b, 0)):
-        raise RuntimeError("Integers to negative integer powers are not allowed.")
+    if xp.result_type(a, b).kind in "iu" and xp.any(xp.less(b, 0)):
+        if not hasattr(b, "dtype"):
+            raise RuntimeError("Integers to negative integer powers are not allowed.")
+        inverse = xp.where(xp.absolute(a) == 1, a, 0)  # of 1, -1, and all others
+        return xp.power(xp.where(xp.less(b, 0), inverse, a), xp.absolute(b))
     return xp.power(a, b)
 
 

@@ -266,7 +266,7 @@ def _spaced(xp, start, end, steps, d):
     if d.kind in "iu":  # from both ends, as torch: truncation is symmetric
         i = xp.arange(steps)
         step = (end - start) / max(steps - 1, 1)
-        return xp.where(i < steps // 2, start + step * i, end - step * (steps - 1 - i))
+        return xp.where(i < max(steps // 2, 1), start + step * i, end - step * (steps - 1 - i))
     return xp.linspace(start, end, steps)
 
 

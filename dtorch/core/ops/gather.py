@@ -31,7 +31,7 @@ def _check_index(name, input, dim, index, like=None):
     i, d = raw(index), axis(dim, input.ndim)
     if not i.size:
         return d, i.astype("int64")
-    if i.dtype != "int64":
+    if i.dtype.kind != "i" or i.dtype.itemsize < 4:
         raise RuntimeError(f"{name}(): Expected dtype int64 for index")
     if i.ndim != input.ndim and (i.ndim or 1) != (input.ndim or 1):
         raise RuntimeError(
@@ -218,6 +218,10 @@ def _scatter_extreme_vjp(needs, g, y, x, src, index, dim, include_self):
 def _scatter_multiply_vjp(needs, g, y, x, src, index, dim, include_self):
     """The product of the others: y / own where that is not 0, else anew with the zero left out."""
     zero_src, zero_x = src == 0, x == 0
+    if isinstance(g, Tensor) and (bool(zero_src.any()) or bool(zero_x.any())):
+        raise RuntimeError(
+            "the second derivative of scatter_reduce with 'prod' is not implemented where there are zeros"
+        )
     s1, x1 = where(zero_src, 1, src), where(zero_x, 1, x)
     options = {"index": index, "dim": dim, "include_self": include_self}
     product = _scatter_multiply(x1, s1, **options)  # without the zeros

@@ -3,6 +3,8 @@
 # mypy: disallow-untyped-defs=False
 from __future__ import annotations
 
+import numbers
+
 from ..op import op
 from ..tensor import Tensor
 from .shape import axis
@@ -49,6 +51,9 @@ def getitem(x, index):
     """x[index]: a view for integers and slices, a copy for tensors and lists of indices."""
     index, basic = _plain(x, index)
     try:
+        if not basic and any(type(i) is int for i in index):
+            first, index = _stages(index, x.ndim)
+            x = _slice(x, index=first)
         return (_slice if basic else _take)(x, index=index)
     except IndexError as error:
         raise IndexError(_too_far(x, index, error)) from None
@@ -62,8 +67,36 @@ def _plain(x, index):
     return ((*plain, ...) if basic and Ellipsis not in plain else plain), basic
 
 
+def _stages(index, ndim):
+    """An index with integers and arrays as a basic one, and the arrays that index its result.
+
+    Integers come first in torch; NumPy would broadcast them with the arrays.
+    """
+    used = sum(getattr(i, "ndim", 1) if _is_mask(i) else i is not None and i is not Ellipsis for i in index)
+    first, then = [], []
+    for i in index:
+        if i is Ellipsis:
+            first += [slice(None)] * (ndim - used)
+            then += [slice(None)] * (ndim - used)
+        elif type(i) is int:
+            first.append(i)
+        elif hasattr(i, "dtype"):
+            first += [slice(None)] * (i.ndim if _is_mask(i) else 1)
+            then.append(i)
+        else:
+            first.append(i)
+            then.append(slice(None))
+    return (*first, ...), tuple(then)
+
+
+def _is_mask(i):
+    return getattr(i, "dtype", None) == bool
+
+
 def _plain_item(i):
     if isinstance(i, Tensor):
+        if not i.ndim and i.dtype.category == 1:
+            return int(i)
         if i.dtype.category > 1:
             raise IndexError("tensors used as indices must be long, int, byte or bool tensors")
         return i._a.astype(bool) if i.dtype.name == "uint8" else i._a
@@ -76,7 +109,9 @@ def _plain_item(i):
         from .create import as_tensor
 
         return _plain_item(as_tensor(list(i))) if len(i) else as_tensor([]).long()._a
-    if isinstance(i, float):
+    if isinstance(i, numbers.Integral) and not isinstance(i, bool):
+        return int(i)
+    if isinstance(i, (float, complex, str)):
         raise TypeError(
             "only integers, slices (`:`), ellipsis (`...`), None and long or byte Variables are valid "
             f"indices (got {type(i).__name__})"
@@ -137,6 +172,9 @@ def setitem(x, index, value):
         value = as_tensor(value, dtype=x.dtype, device=x.device)
     value = value.to(device=x.device, dtype=x.dtype)
     try:
+        if not basic and any(type(i) is int for i in plain):
+            first, plain = _stages(plain, x.ndim)
+            x = _slice(x, index=first)
         if basic:
             getitem(x, index).copy_(value)
         elif grad_on() and (x._rg or value._rg):

@@ -143,10 +143,9 @@ def frac(input):
     return input - trunc(input)
 
 
-@op(saves="x", promote="result")
+@op(saves="x", promote="float2", ufunc="arctan2")
 def atan2(xp, a, b):
-    d = xp.result_type(a, b)
-    return xp.arctan2(a, b) if d.kind == "f" else xp.arctan2(a, b).astype("float32")
+    return xp.arctan2(a, b)
 
 
 atan2.vjp(

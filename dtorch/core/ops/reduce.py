@@ -54,7 +54,8 @@ def spread(g, shape, dims):
 def sum(input, dim=None, keepdim=False, *, dtype=None):
     """The sum over `dim` (default: all); integers and bools are summed as int64."""
     x = input if dtype is None else input.to(dtype)
-    return _sum(x, dims=axes(dim, x.ndim), keepdim=keepdim)
+    y = _sum(x, dims=axes(dim, x.ndim), keepdim=keepdim)
+    return y if dtype is None else y.to(dtype)
 
 
 def sum_to(g, shape):
@@ -119,10 +120,12 @@ def prod(input, dim=None, keepdim=False, *, dtype=None):
     """The product over one dimension, or over all."""
     x = input if dtype is None else input.to(dtype)
     if dim is None:
-        return _prod(reshape(x, (-1,)) if prod_of(x.shape) else reshape(x, (0,)), dim=0)
-    d = axis(dim, x.ndim)
-    y = _prod(x if x.ndim else reshape(x, (1,)), dim=d)
-    return unsqueeze(y, d) if keepdim and x.ndim else y
+        y = _prod(reshape(x, (-1,)), dim=0)
+    else:
+        d = axis(dim, x.ndim)
+        y = _prod(x if x.ndim else reshape(x, (1,)), dim=d)
+        y = unsqueeze(y, d) if keepdim and x.ndim else y
+    return y if dtype is None else y.to(dtype)
 
 
 # ---- largest and smallest --------------------------------------------------------------------

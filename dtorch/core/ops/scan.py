@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections import namedtuple
+from math import prod
 
 from ..op import op
 from .join import _cat
@@ -17,7 +18,8 @@ def _scan(name, op_, doc):
     def scan(input, dim, *, dtype=None):
         x = input if dtype is None else input.to(dtype)
         d = axis(dim, x.ndim)
-        return op_(x, dim=d) if x.ndim else reshape(op_(reshape(x, (1,)), dim=0), ())
+        y = op_(x, dim=d) if x.ndim else reshape(op_(reshape(x, (1,)), dim=0), ())
+        return y if dtype is None else y.to(dtype)
 
     scan.__name__ = scan.__qualname__ = name
     scan.__doc__ = doc
@@ -60,6 +62,8 @@ def _cumprod_vjp(g, y, x, dim):
 
     With r_i = g_i + x_{i+1} r_{i+1}, the gradient is (x_0 ... x_{i-1}) r_i.
     """
+    if prod(x.shape) <= 1:
+        return g
     if not bool((x == 0).any()):
         return _backward_sum(g * y, dim) / x
     n = x.shape[dim]
