@@ -4,13 +4,16 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import warnings
 
-from ..core.backend import ndarray
+from ..core.methods import public as _checked
 from ..core.ops import activation as _activation
 from ..core.ops import attention as _attention
 from ..core.ops import conv as _conv
+from ..core.ops import ctc as _ctc
 from ..core.ops import dropout as _dropout
+from ..core.ops import embedding as _embedding
 from ..core.ops import gather as _gather
 from ..core.ops import linear as _linear
 from ..core.ops import loss as _loss
@@ -19,26 +22,11 @@ from ..core.ops import norm as _norm
 from ..core.ops import pointwise as _pointwise
 from ..core.ops import pool as _pool
 from ..core.ops import resample as _resample
+from ..core.ops import sampling as _sampling
 from ..core.tensor import Tensor
 from ..core.views import in_place
 
 # ---- how functions are taken over ------------------------------------------------------------
-
-
-def _checked(function):
-    """The function, which refuses raw arrays."""
-
-    @functools.wraps(function)
-    def public(*args, **kwargs):
-        for a in args[:2]:
-            if type(a) is ndarray:
-                raise TypeError(
-                    f"{function.__name__}(): argument must be Tensor, not numpy.ndarray; wrap it with "
-                    "dtorch.from_numpy"
-                )
-        return function(*args, **kwargs)
-
-    return public
 
 
 def _or_in_place(function, position):
@@ -55,24 +43,35 @@ def _or_in_place(function, position):
             inplace, args = args[position - 1], args[: position - 1] + args[position:]
         return write(input, *args, **kwargs) if inplace else function(input, *args, **kwargs)
 
+    public.__module__ = __name__  # where pickle finds it: modules keep functions
     return public
 
 
-def _with_reduction(function):
-    """A loss that also takes torch's deprecated size_average= and reduce=, as words and by place."""
+def _with_reduction(function, order=None):
+    """A loss that also takes torch's deprecated size_average= and reduce=.
+
+    order: torch's order of the arguments, where those two do not come just before reduction
+    """
+    names = order.split() if order else list(inspect.signature(function).parameters)
+    if not order:
+        i = names.index("reduction")
+        names[i:i] = ["size_average", "reduce"]
 
     @functools.wraps(function)
     def public(*args, size_average=None, reduce=None, **kwargs):
+        if len(args) > 2:
+            kwargs.update(zip(names[2:], args[2:]))
+            size_average = kwargs.pop("size_average", size_average)
+            reduce = kwargs.pop("reduce", reduce)
         if size_average is not None or reduce is not None:
             warnings.warn(
                 "size_average and reduce args will be deprecated, please use reduction instead.",
-                stacklevel=2,
+                stacklevel=3,
             )
             mean = size_average is None or size_average
-            kwargs["reduction"] = (
-                "none" if reduce is not None and not reduce else "mean" if mean else "sum"
-            )
-        return function(*args, **kwargs)
+            each = reduce is not None and not reduce
+            kwargs["reduction"] = "none" if each else "mean" if mean else "sum"
+        return function(*args[:2], **kwargs)
 
     return _checked(public)
 
@@ -168,6 +167,8 @@ lp_pool1d, lp_pool2d, lp_pool3d = map(_checked, (_pool.lp_pool1d, _pool.lp_pool2
 max_unpool1d, max_unpool2d, max_unpool3d = map(
     _checked, (_pool.max_unpool1d, _pool.max_unpool2d, _pool.max_unpool3d)
 )
+fractional_max_pool2d = _checked(_pool.fractional_max_pool2d)
+fractional_max_pool3d = _checked(_pool.fractional_max_pool3d)
 
 
 def _with_indices(function):
@@ -177,10 +178,12 @@ def _with_indices(function):
 (
     max_pool1d_with_indices, max_pool2d_with_indices, max_pool3d_with_indices,
     adaptive_max_pool1d_with_indices, adaptive_max_pool2d_with_indices,
-    adaptive_max_pool3d_with_indices,
+    adaptive_max_pool3d_with_indices, fractional_max_pool2d_with_indices,
+    fractional_max_pool3d_with_indices,
 ) = map(
     _with_indices,
-    (max_pool1d, max_pool2d, max_pool3d, adaptive_max_pool1d, adaptive_max_pool2d, adaptive_max_pool3d),
+    (max_pool1d, max_pool2d, max_pool3d, adaptive_max_pool1d, adaptive_max_pool2d, adaptive_max_pool3d,
+     fractional_max_pool2d, fractional_max_pool3d),
 )  # fmt: skip
 
 # ---- normalization, dropout, attention -------------------------------------------------------
@@ -204,38 +207,8 @@ multi_head_attention_forward = _checked(_attention.multi_head_attention_forward)
 # ---- embedding, padding, resampling ----------------------------------------------------------
 
 one_hot = _checked(_gather.one_hot)
-
-
-@_checked
-def embedding(input, weight, padding_idx=None, max_norm=None, norm_type=2.0, scale_grad_by_freq=False,
-              sparse=False):  # fmt: skip
-    """The rows of weight (V, D) that the indices name: (*) -> (*, D)
-
-    padding_idx: a row that gets no gradient.  max_norm: rows that are longer are shortened first, in
-    place.  scale_grad_by_freq and sparse gradients are not supported.
-    """
-    if scale_grad_by_freq or sparse:
-        raise NotImplementedError("embedding: scale_grad_by_freq and sparse are not supported")
-    v = weight.shape[0]
-    if padding_idx is not None:
-        if not -v <= padding_idx < v:
-            raise AssertionError("Padding_idx must be within num_embeddings")
-        padding_idx %= v
-    if max_norm is not None:
-        _shorten(weight, input, max_norm, norm_type)
-    return _gather.embedding(weight, input, padding_idx)
-
-
-def _shorten(weight, indices, max_norm, norm_type):
-    """Scale the rows in use down to max_norm, in place."""
-    used = indices.reshape(-1).unique()
-    rows = weight.detach()[used]
-    norm = rows.norm(norm_type, -1, True)
-    # 1e-7 keeps the scaled row within the bound, as the reference does
-    scaled = _pointwise.where(norm > max_norm, rows * (max_norm / (norm + 1e-7)), rows)
-    weight.detach()[used] = scaled
-
-
+embedding, embedding_bag = _checked(_embedding.embedding), _checked(_embedding.embedding_bag)
+grid_sample, affine_grid = _checked(_sampling.grid_sample), _checked(_sampling.affine_grid)
 pad, interpolate, upsample = map(
     _checked, (_resample.pad, _resample.interpolate, _resample.upsample)
 )
@@ -271,13 +244,18 @@ def pdist(input, p=2.0):
     return (input[first] - input[second]).norm(p, -1)
 
 
-cross_entropy, nll_loss = _with_reduction(_loss.cross_entropy), _with_reduction(_loss.nll_loss)
+_CLASSES = "input target weight size_average ignore_index reduce reduction"
+nll_loss = _with_reduction(_loss.nll_loss, _CLASSES)
+cross_entropy = _with_reduction(_loss.cross_entropy, _CLASSES + " label_smoothing")
 binary_cross_entropy = _with_reduction(_loss.binary_cross_entropy)
 binary_cross_entropy_with_logits = _with_reduction(_loss.binary_cross_entropy_with_logits)
 mse_loss, l1_loss = _with_reduction(_loss.mse_loss), _with_reduction(_loss.l1_loss)
 smooth_l1_loss, huber_loss = _with_reduction(_loss.smooth_l1_loss), _checked(_loss.huber_loss)
 kl_div = _with_reduction(_loss.kl_div)
-poisson_nll_loss = _with_reduction(_loss.poisson_nll_loss)
+poisson_nll_loss = _with_reduction(
+    _loss.poisson_nll_loss, "input target log_input full size_average eps reduce reduction"
+)
+ctc_loss = _checked(_ctc.ctc_loss)
 gaussian_nll_loss = _checked(_loss.gaussian_nll_loss)
 margin_ranking_loss = _with_reduction(_margin.margin_ranking_loss)
 hinge_embedding_loss = _with_reduction(_margin.hinge_embedding_loss)
@@ -288,3 +266,17 @@ triplet_margin_loss = _with_reduction(_margin.triplet_margin_loss)
 triplet_margin_with_distance_loss = _checked(_margin.triplet_margin_with_distance_loss)
 multi_margin_loss = _with_reduction(_margin.multi_margin_loss)
 multilabel_margin_loss = _with_reduction(_margin.multilabel_margin_loss)
+
+
+@_checked
+def linear_cross_entropy(input, linear_weight, target, *, linear_bias=None, weight=None,
+                         reduction="mean", ignore_index=None, label_smoothing=0.0, options=None):  # fmt: skip
+    """cross_entropy(linear(input, linear_weight, linear_bias), target)"""
+    out = linear_weight.shape[:-1]
+    rows = linear_weight.reshape(-1, linear_weight.shape[-1])
+    logits = linear(input, rows, None if linear_bias is None else linear_bias.reshape(-1))
+    logits = logits.reshape(*input.shape[:-1], *out)
+    return _loss.cross_entropy(
+        logits, target, weight, -100 if ignore_index is None else ignore_index, reduction,
+        label_smoothing,
+    )  # fmt: skip

@@ -170,7 +170,7 @@ def tanhshrink(input):
 
 @op(saves="x", promote="keep")
 def _hardtanh(xp, x, *, low, high):
-    return xp.clip(x, low, high)
+    return xp.clip(x, low, high).astype(x.dtype, copy=False)
 
 
 _hardtanh.vjp(lambda g, y, x, low, high: g * ((x > low) & (x < high)))

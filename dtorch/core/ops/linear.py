@@ -6,6 +6,7 @@ from __future__ import annotations
 from math import prod
 
 from ..op import op
+from .linalg import matmul
 from .reduce import _sum
 from .shape import _permute, reshape, squeeze, unsqueeze
 
@@ -92,8 +93,8 @@ def bilinear(input1, input2, weight, bias=None):
             f"bilinear(): bias size does not match weight size: got {list(bias.shape)} but expected {o}"
         )
     rows = reshape(_permute(weight, dims=(0, 2, 1)), (o * j, i))
-    y = reshape(linear(input1, rows), (*input1.shape[:-1], o, j)) * unsqueeze(input2, -2)
-    y = _sum(y, dims=(y.ndim - 1,), keepdim=False)
+    y = reshape(linear(input1, rows), (*input1.shape[:-1], o, j))
+    y = squeeze(matmul(y, unsqueeze(input2, -1)), -1)
     return y if bias is None else y + bias
 
 

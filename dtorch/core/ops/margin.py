@@ -9,7 +9,7 @@ from .loss import _check_reduction, reduced
 from .norms import vector_norm
 from .pointwise import clamp_min, minimum, sqrt, where
 from .reduce import sum as sum_
-from .shape import expand, unsqueeze
+from .shape import broadcast_shapes, expand, reshape, unsqueeze
 
 
 def normalize(input, p=2.0, dim=1, eps=1e-12):
@@ -19,6 +19,8 @@ def normalize(input, p=2.0, dim=1, eps=1e-12):
 
 def cosine_similarity(x1, x2, dim=1, eps=1e-8):
     """x1 . x2 / (max(|x1|, eps) max(|x2|, eps)) along dim, after broadcasting"""
+    shape = broadcast_shapes(x1.shape, x2.shape)
+    x1, x2 = expand(x1, shape), expand(x2, shape)
     n1 = clamp_min(vector_norm(x1, 2, dim, True), eps)
     n2 = clamp_min(vector_norm(x2, 2, dim, True), eps)
     return sum_((x1 / n1) * (x2 / n2), dim)
@@ -124,12 +126,13 @@ def multi_margin_loss(input, target, p=1, margin=1.0, weight=None, reduction="me
     _check_reduction(reduction)
     if p not in (1, 2):
         raise ValueError("only p == 1 and p == 2 supported")
-    if input.ndim not in (1, 2) or not input.shape[-1]:
+    if input.ndim > 2 or 0 in input.shape[-1:]:
         raise RuntimeError(
             f"Expected non-empty vector or matrix with optional 0-dim batch size, but got: "
             f"{list(input.shape)}"
         )
-    x, t = (unsqueeze(input, 0), target.reshape(1)) if input.ndim == 1 else (input, target)
+    x = input if input.ndim == 2 else reshape(input, (1, input.numel()))
+    t = target if input.ndim == 2 else reshape(target, (target.numel(),))
     if tuple(t.shape) != (x.shape[0],):
         raise RuntimeError(f"inconsistent target size, expected {x.shape[0]} but got {list(t.shape)}")
     at = unsqueeze(t, 1)
@@ -138,7 +141,7 @@ def multi_margin_loss(input, target, p=1, margin=1.0, weight=None, reduction="me
         loss = loss * unsqueeze(weight[t], 1)
     own = expand(at, x.shape) == _classes(x)
     loss = sum_(where(own, loss * 0, loss), 1) / x.shape[1]
-    return reduced(loss if target.ndim else loss.reshape(()), reduction)
+    return reduced(loss if target.ndim else reshape(loss, ()), reduction)
 
 
 def multilabel_margin_loss(input, target, reduction="mean"):
@@ -147,11 +150,11 @@ def multilabel_margin_loss(input, target, reduction="mean"):
     target: in each row the labels, of which there are as many as stand before the first -1
     """
     _check_reduction(reduction)
-    if input.shape != target.shape or input.ndim not in (1, 2) or not input.shape[-1]:
+    if input.shape != target.shape or input.ndim > 2 or 0 in input.shape[-1:]:
         raise RuntimeError(
             f"inconsistent target size: {list(target.shape)} for input of size: {list(input.shape)}"
         )
-    x, t = (unsqueeze(input, 0), unsqueeze(target, 0)) if input.ndim == 1 else (input, target)
+    x, t = (v if v.ndim == 2 else reshape(v, (1, v.numel())) for v in (input, target))
     valid = (t < 0).to(t.dtype).cumsum(1) == 0
     labels = where(valid, t, 0)
     # (N, labels, C): whether class c is the label, and the margins between them
@@ -160,7 +163,7 @@ def multilabel_margin_loss(input, target, reduction="mean"):
     margins = relu(1 - unsqueeze(gather(x, 1, labels), 2) + unsqueeze(x, 1))
     counted = unsqueeze(valid, 2) & unsqueeze(other, 1)
     loss = sum_(where(counted, margins, margins * 0), (1, 2)) / x.shape[1]
-    return reduced(loss if input.ndim == 2 else loss.reshape(()), reduction)
+    return reduced(loss if input.ndim == 2 else reshape(loss, ()), reduction)
 
 
 def _classes(x):

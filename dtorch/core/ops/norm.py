@@ -11,7 +11,7 @@ from .pointwise import rsqrt
 from .pool import avg_pool2d, avg_pool3d
 from .reduce import _sum
 from .resample import pad
-from .shape import reshape, squeeze, unsqueeze
+from .shape import clone, reshape, squeeze, unsqueeze
 
 
 @op(saves="xy")
@@ -104,6 +104,8 @@ def batch_norm(input, running_mean, running_var, weight=None, bias=None, trainin
     input: (N, C, ...).  In training the running statistics, (C,) each, are moved by `momentum`
     towards the batch's, in place.  (Ioffe & Szegedy, 2015)
     """
+    if not input.numel() and input.ndim < 2:
+        return clone(input)
     if input.ndim < 2:
         raise ValueError(f"expected at least 2D input (got {input.ndim}D input)")
     n, c = input.shape[:2]

@@ -15,13 +15,15 @@ from ..backend import cpu
 from ..op import op
 from .activation import relu
 from .pointwise import abs, sign
+from .random import rand
 from .resample import averaging, bins, multiply_along
+from .shape import squeeze, unsqueeze
 from .windows import Geometry, inner, ntuple, out_size, padded, taps
 
 
 def _geometry(input, n, name, kernel_size, stride, padding, dilation=1, ceil_mode=False):
     kernel = ntuple(kernel_size, n, "kernel_size")
-    stride = kernel if stride is None or stride == [] else ntuple(stride, n, "stride")
+    stride = kernel if stride is None or stride == () or stride == [] else ntuple(stride, n, "stride")
     padding, dilation = ntuple(padding, n, "padding"), ntuple(dilation, n, "dilation")
     if input.ndim not in (n + 1, n + 2):
         raise RuntimeError(
@@ -155,29 +157,34 @@ max_pool1d, max_pool2d, max_pool3d = map(_max, (1, 2, 3))
 # ---- the mean --------------------------------------------------------------------------------
 
 
+def _divided(xp, x, counts):
+    """x / counts, an int or an array of them; integers are rounded towards 0."""
+    counts = counts if isinstance(counts, int) else xp.asarray(counts, x.dtype)
+    return x / counts if x.dtype.kind == "f" else xp.trunc(x / counts).astype(x.dtype)
+
+
 @op()
-def _avg_pool(xp, x, *, geo, scale):
-    # (..., *size) -> (..., *out); scale: a number, or an array (*out)
+def _avg_pool(xp, x, *, geo, counts):
+    # (..., *size) -> (..., *out); counts: an int, or an array (*out)
     views = _taps(padded(xp, x, geo.pads), geo)
     y = next(views).copy()
     for v in views:
         y += v
-    y *= scale if isinstance(scale, float) else xp.asarray(scale, y.dtype)
-    return y
+    return _divided(xp, y, counts)
 
 
 @op()
-def _avg_pool_add(xp, g, *, geo, scale):
+def _avg_pool_add(xp, g, *, geo, counts):
     """The adjoint of _avg_pool: (..., *out) -> (..., *size)"""
     x = xp.zeros(g.shape[: -len(geo.size)] + geo.padded_size, g.dtype)
-    g = g * (scale if isinstance(scale, float) else xp.asarray(scale, g.dtype))
+    g = _divided(xp, g, counts)
     for tap in _taps(x, geo):
         tap += g
     return xp.ascontiguousarray(x[inner(geo.size, geo.pads)])
 
 
-_avg_pool.vjp(lambda g, y, x, geo, scale: _avg_pool_add(g, geo=geo, scale=scale))
-_avg_pool_add.vjp(lambda g, y, x, geo, scale: _avg_pool(g, geo=geo, scale=scale))
+_avg_pool.vjp(lambda g, y, x, geo, counts: _avg_pool_add(g, geo=geo, counts=counts))
+_avg_pool_add.vjp(lambda g, y, x, geo, counts: _avg_pool(g, geo=geo, counts=counts))
 
 
 def _counts(geo, include_pad):
@@ -201,7 +208,7 @@ def _avg(n):
         geo = _geometry(input, n, name, kernel_size, stride, padding, 1, ceil_mode)
         if divisor_override == 0:
             raise RuntimeError("divisor must be not zero")
-        return _avg_pool(input, geo=geo, scale=1 / (divisor_override or _counts(geo, count_include_pad)))
+        return _avg_pool(input, geo=geo, counts=divisor_override or _counts(geo, count_include_pad))
 
     return _described(avg_pool, name, "The mean of each window")
 
@@ -212,7 +219,7 @@ avg_pool1d, avg_pool2d, avg_pool3d = map(_avg, (1, 2, 3))
 def _lp(n):
     def lp_pool(input, norm_type, kernel_size, stride=None, ceil_mode=False):
         geo = _geometry(input, n, f"lp_pool{n}d", kernel_size, stride, 0, 1, ceil_mode)
-        total = _avg_pool(input**norm_type, geo=geo, scale=1.0)
+        total = _avg_pool(input**norm_type, geo=geo, counts=1)
         return (sign(total) * relu(abs(total))) ** (1.0 / norm_type)
 
     return _described(lp_pool, f"lp_pool{n}d", "The norm sum(x^p)^(1/p) of each window")
@@ -256,7 +263,7 @@ def _adaptive_avg(n):
         if all(o and not s % o for s, o in zip(size, out)):
             kernel = tuple(s // o for s, o in zip(size, out))
             geo = Geometry(size, kernel, out, kernel, (0,) * n, (1,) * n)
-            return _avg_pool(input, geo=geo, scale=1 / prod(kernel))
+            return _avg_pool(input, geo=geo, counts=prod(kernel))
         for i, (s, o) in enumerate(zip(size, out)):
             input = multiply_along(input, matrix=averaging(s, o), dim=input.ndim - n + i)
         return input
@@ -330,6 +337,71 @@ def _adaptive_max(n):
 
 
 adaptive_max_pool1d, adaptive_max_pool2d, adaptive_max_pool3d = map(_adaptive_max, (1, 2, 3))
+
+
+# ---- fractional: bins of random sizes ---------------------------------------------------------
+
+
+@op()
+def _fractional_argmax(xp, x, samples, *, kernel, out):
+    """The flat index of the maximum of each window, where windows lie by random samples (N, C, n)."""
+    n, flat = len(out), 0
+    for i, (size, k, o) in enumerate(zip(x.shape[-n:], kernel, out)):
+        # In 2 dimensions the reference takes the first sample for the last dimension.
+        u = samples[..., (n - 1 - i) if n == 2 else i][..., None]
+        alpha = (size - k) / (o - 1) if o > 1 else 0
+        start = xp.floor((xp.arange(o) + u) * alpha) - xp.floor(u * alpha)
+        start = start.astype("int64")
+        start[..., -1] = size - k
+        index = start[..., None] + xp.arange(k)  # (N, C, o, k)
+        shape = [*index.shape[:2], *[1] * (2 * n)]
+        shape[2 + i], shape[2 + n + i] = o, k
+        flat = flat * size + index.reshape(shape)  # (N, C, *out, *kernel)
+    flat = flat.reshape(*flat.shape[:2], prod(out), prod(kernel))
+    lead = x.shape[:2]
+    pixels = x.reshape(*lead, prod(x.shape[2:]))
+    values = xp.take_along_axis(pixels, flat.reshape(*lead, prod(flat.shape[2:])), -1)
+    best = values.reshape(flat.shape).argmax(-1)[..., None]
+    return xp.take_along_axis(flat, best, -1).reshape(*lead, *out)
+
+
+def _fractional(n):
+    name = f"fractional_max_pool{n}d"
+
+    def fractional_max_pool(input, kernel_size, output_size=None, output_ratio=None,
+                            return_indices=False, _random_samples=None):  # fmt: skip
+        if (output_size is None) == (output_ratio is None):
+            if output_size is None:
+                raise ValueError(f"{name} requires specifying either an output_size or an output_ratio")
+            raise ValueError("only one of output_size and output_ratio may be specified")
+        if input.ndim not in (n + 1, n + 2):
+            raise RuntimeError(
+                f"{name}: Expected {n + 1}D or {n + 2}D tensor, but got: {list(input.shape)}"
+            )
+        size, kernel = tuple(input.shape[-n:]), ntuple(kernel_size, n, "kernel_size")
+        if output_size is None:
+            ratio = (output_ratio,) * n if isinstance(output_ratio, float) else output_ratio
+            output_size = tuple(int(s * r) for s, r in zip(size, ratio))
+        out = ntuple(output_size, n, "output_size")
+        if any(o + k - 1 > s or k < 1 or o < 1 for o, k, s in zip(out, kernel, size)):
+            raise RuntimeError(
+                f"{name}: pool size {list(kernel)} and output {list(out)} are too large for the input's "
+                f"{list(size)}"
+            )
+        x = input if input.ndim == n + 2 else unsqueeze(input, 0)
+        if _random_samples is None:
+            _random_samples = rand(*x.shape[:2], n, dtype=x.dtype, device=x.device)
+        index = _fractional_argmax(x.detach(), _random_samples, kernel=kernel, out=out)
+        y = gather_flat(x, index, n=n)
+        if input.ndim == n + 1:
+            y, index = squeeze(y, 0), squeeze(index, 0)
+        return (y, index) if return_indices else y
+
+    text = "The maxima of windows that lie at random distances (Graham, 2014)"
+    return _described(fractional_max_pool, name, text)
+
+
+fractional_max_pool2d, fractional_max_pool3d = _fractional(2), _fractional(3)
 
 
 # ---- unpooling -------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ import warnings
 
 from ..backend import cpu
 from ..op import op
-from .shape import permute, reshape
+from .shape import clone, permute, reshape
 
 
 @op(half="keep")
@@ -56,6 +56,10 @@ _take_along_add.vjp(lambda g, y, x, index, dim, size: take_along(g, index=index,
 @op()
 def multiply_along(xp, x, *, matrix, dim):
     """Each line of x along `dim` multiplied by a matrix (out, in)."""
+    if x.dtype.kind in "iu":
+        y = multiply_along(x.astype("float64"), matrix=matrix, dim=dim)
+        limits = xp.iinfo(x.dtype)
+        return xp.clip(xp.rint(y), limits.min, limits.max).astype(x.dtype)
     m = xp.asarray(matrix, x.dtype)
     lead, rest = x.shape[:dim], x.shape[dim + 1 :]
     lines = x.reshape(math.prod(lead), x.shape[dim], math.prod(rest))
@@ -127,7 +131,9 @@ def _replicated(n, before, after, dim):
 def _circular(n, before, after, dim):
     if before > n or after > n:
         raise RuntimeError("Padding value causes wrapping around more than once.")
-    return cpu.arange(-before, n + after) % n
+    inside = cpu.arange(n)[max(-before, 0) : n - max(-after, 0)]  # negative numbers crop first
+    m = len(inside)
+    return inside[cpu.arange(-max(before, 0), m + max(after, 0)) % m]
 
 
 _SOURCES = {"reflect": _reflected, "replicate": _replicated, "circular": _circular}
@@ -314,6 +320,8 @@ def pixel_shuffle(input, upscale_factor):
         )
     if r <= 0:
         raise RuntimeError(f"pixel_shuffle expects a positive upscale_factor, but got {r}")
+    if r == 1:
+        return clone(input)
     *lead, c, h, w = input.shape
     if c % (r * r):
         raise RuntimeError(
@@ -336,6 +344,8 @@ def pixel_unshuffle(input, downscale_factor):
         )
     if r <= 0:
         raise RuntimeError(f"pixel_unshuffle expects a positive downscale_factor, but got {r}")
+    if r == 1:
+        return clone(input)
     *lead, c, h, w = input.shape
     for name, n in (("height", h), ("width", w)):
         if n % r:

@@ -1,0 +1,115 @@
+"""Connectionist temporal classification (Graves et al., 2006)."""
+
+# mypy: disallow-untyped-defs=False
+from __future__ import annotations
+
+import math
+
+from ..backend import of
+from ..tensor import Tensor, wrap
+from .index import select
+from .join import stack
+from .loss import _check_reduction, reduced
+from .norms import _logsumexp
+from .pointwise import exp, where
+from .pool import gather_flat
+from .reduce import _sum
+from .resample import pad_constant
+from .shape import expand, raw, squeeze, unsqueeze
+
+NEVER = -1e30  # the log of a probability of 0; finite, so that differences stay numbers
+
+
+def ctc_loss(log_probs, targets, input_lengths, target_lengths, blank=0, reduction="mean",
+             zero_infinity=False):  # fmt: skip
+    """Minus the log probability of the targets, over all ways to stretch them out with blanks.
+
+    log_probs: (T, N, C) or (T, C) log probabilities; targets: (N, S), or all targets in one row;
+    lengths: (N,) ints.  "mean" divides each loss by the target's length first.
+    """
+    _check_reduction(reduction)
+    if log_probs.ndim not in (2, 3):
+        raise RuntimeError(f"log_probs must be (T, N, C) or (T, C), but got {list(log_probs.shape)}")
+    batched = log_probs.ndim == 3
+    x = log_probs if batched else unsqueeze(log_probs, 1)
+    steps, n, classes = x.shape
+    xp = of(x._a)
+    lengths = _lengths(xp, input_lengths, n, "input_lengths")
+    sizes = _lengths(xp, target_lengths, n, "target_lengths")
+    if not 0 <= blank < classes:
+        raise RuntimeError(f"blank must be in label range [0, {classes}), but got {blank}")
+    if n and lengths.max() > steps:
+        raise RuntimeError(
+            f"Expected input_lengths to have value at most {steps}, but got value {int(lengths.max())}"
+        )
+    labels = _labels(xp, raw(targets), sizes, n, blank)
+    losses = -_log_likelihood(xp, x, labels, lengths, sizes, blank)
+    # The reference's gradient is that of log_softmax and ctc_loss together: exp(log_probs) more.
+    inside = wrap(xp.arange(steps)[:, None, None] < lengths[:, None])
+    p = where(inside, exp(x), 0.0)
+    losses = losses + _sum(p - p.detach(), dims=(0, 2), keepdim=False)
+    impossible = losses.detach() > -NEVER / 2
+    losses = where(impossible, 0.0 if zero_infinity else math.inf, losses)
+    if reduction == "mean":
+        losses = losses / wrap(xp.maximum(sizes, 1).astype(x._a.dtype))
+    return reduced(losses if batched else squeeze(losses, 0), reduction)
+
+
+def _lengths(xp, given, n, name):
+    a = raw(given) if isinstance(given, Tensor) else xp.asarray(given, "int64")
+    a = a.reshape(-1)
+    if len(a) != n:
+        raise RuntimeError(f"{name} must be of size batch_size: expected {n}, got {len(a)}")
+    if n and a.min() < 0:
+        raise RuntimeError(f"Expected {name} to have non-negative values, got {int(a.min())}")
+    return a
+
+
+def _labels(xp, targets, sizes, n, blank):
+    """The targets with blanks around and between: (N, 2 S + 1)"""
+    longest = int(sizes.max()) if n else 0
+    labels = xp.full((n, 2 * longest + 1), blank, "int64")
+    rows = targets if targets.ndim == 2 else None
+    if rows is None and int(sizes.sum()) > targets.size or rows is not None and longest > rows.shape[1]:
+        raise RuntimeError(
+            f"targets of shape {list(targets.shape)} are too few for target_lengths {sizes.tolist()}"
+        )
+    start = 0
+    for i, size in enumerate(sizes.tolist()):
+        labels[i, 1 : 2 * size : 2] = targets[start : start + size] if rows is None else rows[i, :size]
+        start += size
+    return labels
+
+
+def _log_likelihood(xp, x, labels, lengths, sizes, blank):
+    """log P(targets), (N,): alpha[s] is that of the first s labels and blanks, up to step t."""
+    steps, n, _ = x.shape
+    width = labels.shape[1]
+    emitted = gather_flat(x, wrap(xp.broadcast_to(labels, (steps, n, width))), n=1)
+    # A label that differs from the one before may follow it without a blank between.
+    skip = xp.zeros((n, width), bool)
+    skip[:, 2:] = (labels[:, 2:] != blank) & (labels[:, 2:] != labels[:, :-2])
+    no_skip = wrap(xp.where(skip, 0, NEVER).astype(x._a.dtype))
+    first = xp.full((n, width), NEVER, x._a.dtype)
+    first[:, 0] = 0  # before step 0 the path may be about to emit labels 0 or 1
+    alpha = wrap(first)
+    start = wrap(xp.where(xp.arange(width) < 2, 0, NEVER).astype(x._a.dtype))
+    for t in range(steps):
+        if t == 0:
+            new = expand(start, (n, width)) + select(emitted, 0, 0)
+        else:
+            one = pad_constant(alpha, pads=((0, 0), (1, -1)), value=NEVER)
+            two = one
+            if width > 1:
+                two = pad_constant(alpha, pads=((0, 0), (2, -2)), value=NEVER) + no_skip
+            new = _logsumexp(stack([alpha, one, two]), dims=(0,), keepdim=False)
+            new = new + select(emitted, 0, t)
+        running = lengths > t
+        alpha = new if running.all() else where(wrap(running[:, None]), new, alpha)
+    ends = xp.stack([2 * sizes, xp.maximum(2 * sizes - 1, 0)], axis=1)
+    last = gather_flat(alpha, wrap(ends), n=1)
+    closed = wrap(xp.stack([sizes < 0, sizes == 0], axis=1))  # an empty target has one end only
+    return _logsumexp(where(closed, NEVER, last), dims=(1,), keepdim=False)
+
+
+FUNCTIONS = {"ctc_loss": ctc_loss}
