@@ -265,9 +265,10 @@ class _Decoder:
             flat = backend.cpu.frombuffer(self.entry(f"storages/{storage}"), "uint8")
             self.storages[storage] = self.place(wrap(flat), device)._a
         flat = self.storages[storage]
-        last = offset + sum((n - 1) * s for n, s in zip(shape, strides))
-        if 0 not in shape and not (offset >= 0 and 0 <= last < flat.size // d.itemsize
-                                   and min(strides, default=0) >= 0):  # fmt: skip
+        reach = [(n - 1) * s for n, s in zip(shape, strides)]
+        first = offset + sum(r for r in reach if r < 0)
+        last = offset + sum(r for r in reach if r > 0)
+        if 0 not in shape and not 0 <= first <= last < flat.size // d.itemsize:
             raise RuntimeError(
                 f"{self.name} is damaged: a tensor of shape {shape}, strides {strides} and offset "
                 f"{offset} does not lie in its {flat.size} bytes of memory"
