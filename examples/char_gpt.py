@@ -84,7 +84,7 @@ def main() -> None:
     parser.add_argument("--context", type=int, default=64)
     parser.add_argument("--width", type=int, default=128)
     parser.add_argument("--layers", type=int, default=4)
-    parser.add_argument("--lr", type=float, default=2e-3)
+    parser.add_argument("--lr", type=float, default=4e-3)
     parser.add_argument("--sample", type=int, default=200, help="characters to write at the end")
     args = parser.parse_args()
 
@@ -105,8 +105,9 @@ def main() -> None:
     began = time.perf_counter()
     recent: list[float] = []
     for step in range(1, args.steps + 1):
-        for group in optimizer.param_groups:  # warm up over the first steps
-            group["lr"] = args.lr * min(1, step / 20)
+        for group in optimizer.param_groups:  # warm up, then decay to a tenth along a cosine
+            cosine = 0.55 + 0.45 * math.cos(math.pi * step / args.steps)
+            group["lr"] = args.lr * min(step / 20, cosine)
         x, y = batch(data, args.batch_size // world, args.context)
         loss = F.cross_entropy(model(x).flatten(0, 1), y.flatten())
         optimizer.zero_grad()

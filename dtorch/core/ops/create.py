@@ -15,6 +15,9 @@ from ..tensor import Tensor, wrap
 from .shape import sizes
 
 
+_PLAIN = {bool, int, float, complex}  # a long list of these is looked at by type only
+
+
 def _dtype_of(values):
     """The dtype that nested sequences of Python numbers, arrays and tensors stand for."""
     if isinstance(values, Tensor):
@@ -23,7 +26,8 @@ def _dtype_of(values):
         return dtypes.of_numpy(values.dtype)
     if isinstance(values, (list, tuple, range)):
         found = None
-        for v in values:
+        kinds = set(map(type, values))
+        for v in [kind() for kind in kinds] if kinds <= _PLAIN else values:
             d = _dtype_of(v)
             found = d if found is None else dtypes.promote_types(found, d)
         return found
@@ -38,7 +42,7 @@ def _arrays(values):
     """Nested sequences with tensors as arrays."""
     if isinstance(values, Tensor):
         return values.detach().cpu()._a
-    if isinstance(values, (list, tuple)):
+    if isinstance(values, (list, tuple)) and not set(map(type, values)) <= _PLAIN:
         return [_arrays(v) for v in values]
     return values
 
