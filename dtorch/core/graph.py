@@ -17,7 +17,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from . import backend, errors
-from .modes import _grad, is_anomaly_enabled
+from .modes import _grad, is_anomaly_enabled, is_nan_checked
 
 if TYPE_CHECKING:
     from .tensor import Tensor
@@ -305,6 +305,7 @@ def walk(
             else:
                 node.g = g if node.g is None else node.g + g
         last_write = writes.last
+        check_nan = is_anomaly_enabled() and is_nan_checked()
         for node in order:
             g = node.g
             if g is None or (wanted is not None and node not in wanted):
@@ -326,6 +327,8 @@ def walk(
                 grads = node.op.backward(_with_tensors(node), g)
             else:
                 grads = node.op.backward(node, g)
+            if check_nan:
+                _refuse_nan(node, grads)
             if node.hooks:
                 grads = _run_node_hooks(node.hooks, grads, g)
             for e, ge in zip(node.edges, grads):
@@ -349,6 +352,14 @@ def walk(
             _callbacks.reset(outermost)
     for callback in callbacks or ():
         callback()
+
+
+def _refuse_nan(node: Node, grads: Any) -> None:
+    """Under detect_anomaly, RuntimeError if a rule has made a NaN."""
+    for i, g in enumerate(grads):
+        a = getattr(g, "_a", g)
+        if hasattr(a, "dtype") and a.dtype.kind in "fc" and backend.of(a).isnan(a).any():
+            raise RuntimeError(f"Function '{node.name()}' returned nan values in its {i}th output.")
 
 
 def _explain(error: BaseException, node: Node | None) -> None:

@@ -16,11 +16,13 @@ F = TypeVar("F", bound=Callable[..., Any])
 _grad: ContextVar[bool] = ContextVar("grad", default=True)
 _inference: ContextVar[bool] = ContextVar("inference", default=False)
 _anomaly: ContextVar[bool] = ContextVar("anomaly", default=False)
+_check_nan: ContextVar[bool] = ContextVar("check_nan", default=True)
 
 grad_on = _grad.get  # the hot path's spelling
 is_grad_enabled = _grad.get
 is_inference_mode_enabled = _inference.get
 is_anomaly_enabled = _anomaly.get
+is_nan_checked = _check_nan.get
 
 
 class _Mode:
@@ -144,26 +146,33 @@ class inference_mode(_SetGrad):
 
 
 class detect_anomaly(_Mode):
-    """Backward names the forward line of a rule that raises, or that makes a NaN."""
+    """Backward names the op whose rule raises or (check_nan) makes a NaN."""
 
     def __init__(self, check_nan: bool = True) -> None:
-        self.mode = True
+        self.mode, self.check_nan = True, check_nan
+
+    def _again(self) -> Any:
+        return type(self)(self.check_nan)
 
     def __enter__(self) -> None:
-        self.before = _anomaly.get()
+        self.before = _anomaly.get(), _check_nan.get()
         _anomaly.set(self.mode)
+        _check_nan.set(self.check_nan)
 
     def __exit__(self, *error: object) -> None:
-        _anomaly.set(self.before)
+        _anomaly.set(self.before[0])
+        _check_nan.set(self.before[1])
 
 
 class set_detect_anomaly(detect_anomaly):
     """detect_anomaly switched on or off, at once or as a context manager."""
 
     def __init__(self, mode: bool, check_nan: bool = True) -> None:
-        self.mode = mode
-        self.before = _anomaly.get()
-        _anomaly.set(mode)
+        self.mode, self.check_nan = mode, check_nan
+        super().__enter__()
 
     def _again(self) -> Any:
-        return type(self)(self.mode)
+        return type(self)(self.mode, self.check_nan)
+
+    def __enter__(self) -> None:
+        """Switched on already; what was before comes back at the end of the block."""

@@ -1,0 +1,91 @@
+"""Bad input: the error says what was expected, what came, and the way out; nothing is changed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import dtorch
+
+
+def a() -> Any:
+    return dtorch.ones(2, 3)
+
+
+# name: (call, type, words that must be in the message)
+CASES: dict[str, tuple[Any, type[Exception], tuple[str, ...]]] = {
+    "broadcasting": (lambda: a() + dtorch.ones(4), RuntimeError, ("size of tensor a (3)", "tensor b (4)", "dimension 1")),
+    "matmul": (lambda: a() @ dtorch.ones(4, 2), RuntimeError, ("2x3", "4x2")),
+    "view": (lambda: a().view(4), RuntimeError, ("[4]", "6")),
+    "view of strided memory": (lambda: a().t().view(6), RuntimeError, ("reshape",)),
+    "dim": (lambda: a().sum(dim=2), IndexError, ("[-2, 1]", "got 2")),
+    "index": (lambda: a()[5], IndexError, ("index 5", "dimension 0", "size 2")),
+    "too many indices": (lambda: a()[0, 0, 0], IndexError, ("too many indices", "dimension 2")),
+    "float index": (lambda: a()[0.5], TypeError, ("slices", "float")),
+    "cat": (lambda: dtorch.cat([a(), dtorch.ones(2, 4)]), RuntimeError, ("must match", "3", "4")),
+    "item": (lambda: a().item(), RuntimeError, ("6 elements",)),
+    "truth": (lambda: bool(a()), RuntimeError, ("ambiguous",)),
+    "iteration over a number": (lambda: list(dtorch.tensor(1.0)), TypeError, ("0-d",)),
+    "integers have no gradients": (lambda: dtorch.tensor([1], requires_grad=True), RuntimeError, ("floating point", "int64")),
+    "raw array": (lambda: dtorch.exp(np.ones(2)), TypeError, ("numpy.ndarray", "from_numpy")),
+    "raw array as operand": (lambda: a() + np.ones(3), TypeError, ("numpy.ndarray", "from_numpy")),
+    "NumPy function of a tensor": (lambda: np.exp(a()), TypeError, ("__array_ufunc__",)),
+    "array of strings": (lambda: dtorch.from_numpy(np.array(["a"])), TypeError, ("supported types",)),
+    "not a number": (lambda: dtorch.tensor("a"), TypeError, ("str",)),
+    "ragged": (lambda: dtorch.tensor([[1.0], [2.0, 3.0]]), ValueError, ("length",)),
+    "numpy() with history": (lambda: a().requires_grad_().numpy(), RuntimeError, ("detach",)),
+    "bool minus": (lambda: dtorch.tensor([True]) - dtorch.tensor([True]), RuntimeError, ("logical_not",)),
+    "device name": (lambda: dtorch.device("gpu"), RuntimeError, ("cpu, cuda", "gpu")),
+    "second backward": (lambda: _twice(), RuntimeError, ("retain_graph=True",)),
+    "stale value": (lambda: _stale(), RuntimeError, ("modified by an inplace operation", "MulBackward0", "clone()")),
+    "leaf in place": (lambda: a().requires_grad_().add_(1), RuntimeError, ("leaf Variable",)),
+    "out= with history": (lambda: dtorch.add(a().requires_grad_(), 1, out=a()), RuntimeError, ("out=",)),
+    "unknown name": (lambda: dtorch.no_such_function, AttributeError, ("no_such_function",)),
+    "numpy.finfo of an integer": (lambda: dtorch.finfo(dtorch.int8), TypeError, ("iinfo",)),
+}  # fmt: skip
+
+
+def _twice() -> None:
+    x = dtorch.ones(2, requires_grad=True)
+    y = (x * x).sum()
+    y.backward()
+    y.backward()
+
+
+def _stale() -> None:
+    x = dtorch.ones(2, requires_grad=True)
+    h = x * 1
+    y = (h * h).sum()
+    h.add_(1)
+    y.backward()
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_message_says_what_was_wrong(name: str) -> None:
+    call, kind, words = CASES[name]
+    with pytest.raises(kind) as caught:
+        call()
+    for word in words:
+        assert word in str(caught.value), f"{word!r} is not in: {caught.value}"
+
+
+def test_a_refused_write_changes_nothing() -> None:
+    x, kept = dtorch.ones(2, 3), dtorch.ones(2, 3)
+    for bad in (dtorch.ones(4), dtorch.ones(2, 2, 3)):
+        with pytest.raises(RuntimeError):
+            x.add_(bad)
+        with pytest.raises(RuntimeError):
+            x.copy_(bad)
+    assert x.equal(kept)
+    assert x._version == 0
+
+
+def test_cuda_where_there_is_none() -> None:
+    if dtorch.cuda.is_available():
+        assert dtorch.ones(1, device="cuda").device.type == "cuda"
+        return
+    for call in (lambda: dtorch.ones(1, device="cuda"), lambda: a().cuda(), lambda: a().to("cuda:0")):
+        with pytest.raises(RuntimeError, match="CUDA is not available.*is_available"):
+            call()
