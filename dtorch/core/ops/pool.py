@@ -350,8 +350,7 @@ def _fractional_argmax(xp, x, samples, *, kernel, out):
         # In 2 dimensions the reference takes the first sample for the last dimension.
         u = samples[..., (n - 1 - i) if n == 2 else i][..., None]
         alpha = (size - k) / (o - 1) if o > 1 else 0
-        start = xp.floor((xp.arange(o) + u) * alpha) - xp.floor(u * alpha)
-        start = start.astype("int64")
+        start = ((xp.arange(o) + u) * alpha).astype("int64") - (u * alpha).astype("int64")
         start[..., -1] = size - k
         index = start[..., None] + xp.arange(k)  # (N, C, o, k)
         shape = [*index.shape[:2], *[1] * (2 * n)]
