@@ -30,8 +30,6 @@ from .core.printing import get_printoptions, printoptions, set_printoptions
 from .core.random import (
     Generator, get_rng_state, initial_seed, manual_seed, seed, set_rng_state,
 )  # fmt: skip
-from .core.serialize import load, save
-from .core.serialize import load, save
 from .core.tensor import Size, Tensor
 
 __version__ = "0.1.0"
@@ -49,6 +47,8 @@ _SUBMODULES = {
 def __getattr__(name: str) -> Any:
     if name == "default_generator":  # the context's: ranks that run as threads have their own
         return importlib.import_module(f"{__name__}.random").default_generator()
+    if name in ("load", "save"):  # zipfile and its kin would be a tenth of the import
+        return getattr(importlib.import_module(f"{__name__}.core.serialize"), name)
     if name in _SUBMODULES:
         return importlib.import_module(f"{__name__}.{name}")
     raise AttributeError(f"module 'dtorch' has no attribute {name!r}")

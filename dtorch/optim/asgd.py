@@ -12,6 +12,8 @@ class ASGD(Optimizer):
     Polyak and Juditsky, "Acceleration of stochastic approximation by averaging" (1992).
     """
 
+    scalars = ("step", "eta", "mu")
+
     def __init__(self, params, lr=1e-2, lambd=1e-4, alpha=0.75, t0=1e6, weight_decay=0,
                  foreach=None, maximize=False, differentiable=False, capturable=False):  # fmt: skip
         check_options(lr=lr, weight_decay=weight_decay)

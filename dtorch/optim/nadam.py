@@ -13,6 +13,8 @@ class NAdam(Optimizer):
     Dozat, "Incorporating Nesterov momentum into Adam" (2016).
     """
 
+    scalars = ("step", "mu_product")
+
     def __init__(self, params, lr=2e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0,
                  momentum_decay=4e-3, decoupled_weight_decay=False, *, foreach=None, maximize=False,
                  capturable=False, differentiable=False):  # fmt: skip

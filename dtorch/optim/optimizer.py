@@ -83,6 +83,8 @@ class Optimizer:
     checkpoints load, and change nothing: there is one implementation.  differentiable=True raises.
     """
 
+    scalars = ("step",)  # state that is one number: float32 on the CPU, whatever the parameter is
+
     def __init__(self, params: Iterable[Any], defaults: dict[str, Any]) -> None:
         if isinstance(params, Tensor):
             raise TypeError(f"{_TENSORS}, but got {type(params).__name__}")
@@ -325,7 +327,7 @@ class Optimizer:
         state: dict[Any, Any] = defaultdict(dict)
         for number, entry in state_dict["state"].items():
             p = params.get(number)
-            state[number if p is None else p] = entry if p is None else _fitted(entry, p)
+            state[number if p is None else p] = entry if p is None else self._fitted(entry, p)
         for ours, theirs in zip(self.param_groups, saved):
             theirs["params"] = ours["params"]
             if "param_names" in ours:
@@ -333,6 +335,19 @@ class Optimizer:
         self.__setstate__({"state": state, "param_groups": saved})
         for hook in list(self._load_state_dict_post_hooks.values()):
             hook(self)
+
+    def _fitted(self, value: Any, p: Tensor, key: str | None = None) -> Any:
+        """A copy of saved state with its tensors in the dtype and on the device of the parameter."""
+        if key in self.scalars:
+            return counter() + float(value)  # a plain number in torch's older checkpoints
+        if isinstance(value, Tensor):
+            dtype = p.dtype if p.dtype.is_floating_point else None
+            return value.detach().to(device=p.device, dtype=dtype, copy=True)  # type: ignore[attr-defined]
+        if isinstance(value, dict):
+            return {k: self._fitted(v, p, k) for k, v in value.items()}
+        if isinstance(value, (list, tuple)):
+            return type(value)(self._fitted(v, p) for v in value)
+        return value
 
     # ---- hooks -----------------------------------------------------------------------------------
 
@@ -385,18 +400,3 @@ def _as_real(v: Any) -> Any:
         return v
     return v.reshape(*v.shape, 1).view(v.real.dtype)
 
-
-def _fitted(value: Any, p: Tensor, key: str | None = None) -> Any:
-    """A copy of saved state with its tensors in the dtype and on the device of the parameter."""
-    if isinstance(value, Tensor):
-        if key == "step":
-            return value.detach().clone()  # type: ignore[attr-defined]
-        dtype = p.dtype if p.dtype.is_floating_point else None
-        return value.detach().to(device=p.device, dtype=dtype, copy=True)  # type: ignore[attr-defined]
-    if isinstance(value, dict):
-        return {k: _fitted(v, p, k) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return type(value)(_fitted(v, p) for v in value)
-    if key == "step":  # a plain number in torch's older checkpoints
-        return counter() + float(value)
-    return value

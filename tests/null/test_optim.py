@@ -1,0 +1,280 @@
+"""Optimizers and schedulers against torch: the same steps, states and learning rates."""
+
+import copy
+import pickle
+import warnings
+
+import numpy as np
+import pytest
+import torch
+
+import dtorch
+from dtorch import nn, optim
+
+CONFIGS = {
+    "SGD": [{"lr": 0.1}, {"momentum": 0.9}, {"momentum": 0.9, "dampening": 0.5, "weight_decay": 0.1},
+            {"momentum": 0.9, "nesterov": True, "weight_decay": 0.1, "maximize": True}],
+    "Adam": [{}, {"weight_decay": 0.1, "amsgrad": True}, {"maximize": True, "betas": (0.5, 0.7)}],
+    "AdamW": [{}, {"lr": 0.1, "weight_decay": 0.3, "amsgrad": True}],
+    "Adagrad": [{}, {"lr_decay": 0.1, "initial_accumulator_value": 0.5, "weight_decay": 0.1}],
+    "RMSprop": [{}, {"centered": True, "momentum": 0.5, "weight_decay": 0.1, "alpha": 0.6}],
+    "Adadelta": [{}, {"rho": 0.5, "weight_decay": 0.1, "maximize": True}],
+    "Adamax": [{}, {"weight_decay": 0.1}],
+    "NAdam": [{}, {"weight_decay": 0.1, "decoupled_weight_decay": True, "momentum_decay": 0.1}],
+    "RAdam": [{}, {"betas": (0.5, 0.6), "weight_decay": 0.1, "decoupled_weight_decay": True}],
+    "ASGD": [{}, {"t0": 3, "lambd": 0.1, "weight_decay": 0.1}],
+    "Rprop": [{}, {"etas": (0.3, 1.5), "step_sizes": (1e-3, 0.1)}],
+}  # fmt: skip
+ALL = [(name, config) for name, configs in CONFIGS.items() for config in configs]
+
+
+def values(name="float64"):
+    rng = np.random.default_rng(0)
+    return [rng.standard_normal(shape).astype(name) for shape in ((3, 4), (5,), ())]
+
+
+def parameters(lib, dtype="float64"):
+    return [
+        lib.nn.Parameter(lib.from_numpy(np.array(v)).to(getattr(lib, dtype))) for v in values()
+    ]
+
+
+def descend(lib, opt, params, steps, start=0):
+    """Steps with gradients that depend on the parameters and on the step; one comes late."""
+    for step in range(start, start + steps):
+        for i, p in enumerate(params):
+            a = p.detach().to(lib.float64).numpy()
+            g = np.asarray(np.sin(3 * a + i + step))
+            p.grad = None if i == 2 and step < 2 else lib.from_numpy(g).to(p.dtype)
+        opt.step()
+
+
+def assert_same(got, expected, rtol=1e-9, atol=1e-12):
+    if isinstance(expected, torch.Tensor):
+        assert isinstance(got, dtorch.Tensor)
+        assert str(got.dtype).split(".")[1] == str(expected.dtype).split(".")[1]
+        exact = [x.detach().to(lib.float64).numpy() for lib, x in ((dtorch, got), (torch, expected))]
+        np.testing.assert_allclose(*exact, rtol, atol)
+    elif isinstance(expected, dict):
+        assert list(got) == list(expected) or set(got) == set(expected)
+        for k in expected:
+            assert_same(got[k], expected[k], rtol, atol)
+    elif isinstance(expected, (list, tuple)):
+        assert len(got) == len(expected)
+        for g, e in zip(got, expected):
+            assert_same(g, e, rtol, atol)
+    else:
+        assert got == expected
+
+
+@pytest.mark.parametrize(("name", "config"), ALL)
+def test_trajectory_and_state(name, config):
+    ours, theirs = parameters(dtorch), parameters(torch)
+    opt = getattr(optim, name)(ours, **config)
+    reference = getattr(torch.optim, name)(theirs, **config)
+    descend(dtorch, opt, ours, 6)
+    descend(torch, reference, theirs, 6)
+    # torch's counts that are not steps are float32: eta of ASGD, mu_product of NAdam
+    rtol = 1e-6 if name in ("ASGD", "NAdam") else 1e-9
+    assert_same([p.data for p in ours], [p.data for p in theirs], rtol)
+    assert_same(opt.state_dict(), reference.state_dict(), rtol, 1e-8)
+
+    resumed = [nn.Parameter(p.detach().clone()) for p in ours]
+    again = getattr(optim, name)(resumed, **config)
+    again.load_state_dict(copy.deepcopy(opt.state_dict()))
+    descend(dtorch, again, resumed, 3, start=6)
+    descend(dtorch, opt, ours, 3, start=6)
+    for a, b in zip(resumed, ours):
+        assert a.tolist() == b.tolist()
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_half_precision_is_computed_in_float32(dtype):
+    ours, theirs = parameters(dtorch, dtype), parameters(torch, dtype)
+    opt, reference = optim.SGD(ours, 0.1, 0.9), torch.optim.SGD(theirs, 0.1, 0.9)
+    descend(dtorch, opt, ours, 5)
+    descend(torch, reference, theirs, 5)
+    assert_same([p.data for p in ours], [p.data for p in theirs], 2e-2, 2e-2)
+
+
+@pytest.mark.parametrize("name", ["SGD", "Adam", "Adagrad", "Rprop"])
+def test_complex_parameters(name):
+    runs = []
+    for lib in (dtorch, torch):
+        p = lib.nn.Parameter(lib.from_numpy(np.array([1 + 2j, -0.5j])))
+        opt = getattr(lib.optim, name)([p], lr=0.1)
+        for step in range(4):
+            p.grad = lib.from_numpy(np.array([0.3 - 1j, 1j]) * (step - 1.5))
+            opt.step()
+        runs.append(p.detach().numpy())
+    np.testing.assert_allclose(*runs, 1e-9)
+
+
+def test_a_step_bumps_the_version_and_keeps_the_memory():
+    p = nn.Parameter(dtorch.ones(3))
+    y = (p * p).sum()
+    where, version = p.data_ptr(), p._version
+    p.grad = dtorch.ones(3)
+    optim.SGD([p], lr=0.1).step()
+    assert p.data_ptr() == where
+    assert p._version > version
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        y.backward()
+
+
+def test_groups_and_names():
+    a, b = nn.Parameter(dtorch.ones(1)), nn.Parameter(dtorch.ones(1))
+    opt = optim.SGD([{"params": a, "lr": 1.0}, {"params": [b]}], lr=0.5, momentum=0.1)
+    assert [g["lr"] for g in opt.param_groups] == [1.0, 0.5]
+    a.grad, b.grad = dtorch.ones(1), dtorch.ones(1)
+    opt.step()
+    assert (a.item(), b.item()) == (0, 0.5)
+    assert [g["params"] for g in opt.state_dict()["param_groups"]] == [[0], [1]]
+    named = optim.SGD([("a", a), ("b", b)])
+    assert named.state_dict()["param_groups"][0]["param_names"] == ["a", "b"]
+    assert "Parameter Group 0" in repr(opt)
+
+
+def test_bad_arguments_raise_torchs_errors():
+    p = nn.Parameter(dtorch.ones(2))
+    with pytest.raises(ValueError, match="optimizer got an empty parameter list"):
+        optim.SGD([])
+    with pytest.raises(ValueError, match="can't optimize a non-leaf Tensor"):
+        optim.SGD([p * 2])
+    with pytest.raises(ValueError, match="some parameters appear in more than one parameter group"):
+        optim.SGD([{"params": p}, {"params": [p]}])
+    with pytest.raises(TypeError, match="one of the params is int"):
+        optim.SGD([1])
+    with pytest.raises(TypeError, match="should be an iterable of Tensors or dicts"):
+        optim.SGD(p)
+    with pytest.raises(TypeError, match="ordered collections"):
+        optim.SGD([{"params": {p}}])
+    with pytest.raises(ValueError, match=r"Invalid learning rate: -1"):
+        optim.Adam([p], lr=-1)
+    with pytest.raises(ValueError, match="Invalid beta parameter at index 1: 1.0"):
+        optim.Adam([p], betas=(0.9, 1.0))
+    with pytest.raises(ValueError, match="Nesterov momentum requires a momentum"):
+        optim.SGD([p], nesterov=True)
+    with pytest.raises(NotImplementedError, match="differentiable"):
+        optim.SGD([p], differentiable=True)
+    state = optim.SGD([p]).state_dict()
+    with pytest.raises(ValueError, match="different number of parameter groups"):
+        optim.SGD([{"params": p}, {"params": nn.Parameter(dtorch.ones(1))}]).load_state_dict(state)
+    with pytest.raises(ValueError, match="doesn't match the size of optimizer's group"):
+        optim.SGD([p, nn.Parameter(dtorch.ones(1))]).load_state_dict(state)
+
+
+def test_closure_hooks_zero_grad_and_pickle():
+    p = nn.Parameter(dtorch.ones(2))
+    opt = optim.Adam([p], lr=0.1)
+    seen = []
+    opt.register_step_pre_hook(lambda *a: seen.append("pre"))
+    handle = opt.register_step_post_hook(lambda *a: seen.append("post"))
+
+    def closure():
+        opt.zero_grad()
+        loss = (p * p).sum()
+        loss.backward()
+        return loss
+
+    with dtorch.no_grad():
+        assert opt.step(closure).item() == 2
+    handle.remove()
+    opt.step()
+    assert seen == ["pre", "post", "pre"]
+    opt.zero_grad(set_to_none=False)
+    assert p.grad.tolist() == [0, 0]
+    opt.zero_grad()
+    assert p.grad is None
+    again = pickle.loads(pickle.dumps(opt))
+    assert again.state_dict()["state"][0]["step"].item() == 2
+    again.step()
+
+
+SCHEDULERS = {
+    "lambda": lambda s, o: s.LambdaLR(o, lambda e: 0.9**e),
+    "multiplicative": lambda s, o: s.MultiplicativeLR(o, lambda e: 0.9),
+    "step": lambda s, o: s.StepLR(o, 3, 0.5),
+    "multistep": lambda s, o: s.MultiStepLR(o, [2, 2, 7], 0.5),
+    "constant": lambda s, o: s.ConstantLR(o, 0.5, 4),
+    "linear": lambda s, o: s.LinearLR(o, 0.2, 0.9, 8),
+    "exponential": lambda s, o: s.ExponentialLR(o, 0.9),
+    "polynomial": lambda s, o: s.PolynomialLR(o, 12, 2.0),
+    "cosine": lambda s, o: s.CosineAnnealingLR(o, 4, 0.01),
+    "restarts": lambda s, o: s.CosineAnnealingWarmRestarts(o, 3, 2, 0.01),
+    "cyclic": lambda s, o: s.CyclicLR(o, 0.01, 0.3, 3, 5, mode="triangular2"),
+    "cyclic exp": lambda s, o: s.CyclicLR(o, 0.01, 0.3, 3, mode="exp_range", gamma=0.9),
+    "one cycle": lambda s, o: s.OneCycleLR(o, 0.3, total_steps=20),
+    "one cycle 3": lambda s, o: s.OneCycleLR(
+        o, [0.3, 0.2], epochs=4, steps_per_epoch=5, anneal_strategy="linear", three_phase=True
+    ),
+    "sequential": lambda s, o: s.SequentialLR(
+        o, [s.LinearLR(o, 0.1, 1.0, 4), s.CosineAnnealingLR(o, 10), s.ExponentialLR(o, 0.5)], [4, 12]
+    ),
+    "chained": lambda s, o: s.ChainedScheduler([s.ConstantLR(o, 0.1, 5), s.ExponentialLR(o, 0.9)]),
+}  # fmt: skip
+
+
+def rates(lib, make, opt_name="SGD", restart_at=None):
+    p, q = (lib.nn.Parameter(lib.ones(1)) for _ in range(2))
+    options = {"momentum": 0.9} if opt_name == "SGD" else {}
+    opt = getattr(lib.optim, opt_name)([{"params": p}, {"params": q, "lr": 0.05}], lr=0.1, **options)
+    scheduler = make(lib.optim.lr_scheduler, opt)
+    rows = []
+    for step in range(18):
+        if step == restart_at:
+            saved = copy.deepcopy((opt.state_dict(), scheduler.state_dict()))
+            scheduler = make(lib.optim.lr_scheduler, opt)
+            opt.load_state_dict(saved[0])
+            scheduler.load_state_dict(saved[1])
+        rows.append([(g["lr"], g.get("momentum"), g.get("betas")) for g in opt.param_groups])
+        opt.step()
+        scheduler.step()
+        assert scheduler.get_last_lr() == [g["lr"] for g in opt.param_groups]
+    return rows
+
+
+def flat(rows):
+    return [
+        x for row in rows for lr, m, b in row for x in (lr, *([] if m is None else [m]), *(b or ()))
+    ]
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+@pytest.mark.parametrize("optimizer", ["SGD", "Adam"])
+def test_learning_rates(name, optimizer):
+    ours = flat(rates(dtorch, SCHEDULERS[name], optimizer))
+    np.testing.assert_allclose(ours, flat(rates(torch, SCHEDULERS[name], optimizer)), 1e-9, 1e-15)
+    again = flat(rates(dtorch, SCHEDULERS[name], optimizer, restart_at=7))
+    np.testing.assert_allclose(again, ours, 1e-12)
+
+
+@pytest.mark.parametrize("options", [
+    {"patience": 1, "factor": 0.5, "cooldown": 1}, {"mode": "max", "patience": 0, "min_lr": 0.02},
+    {"threshold_mode": "abs", "threshold": 1.5, "patience": 1},
+])  # fmt: skip
+def test_plateau(options):
+    def run(lib):
+        opt = lib.optim.SGD([lib.nn.Parameter(lib.ones(1))], lr=0.1)
+        scheduler = lib.optim.lr_scheduler.ReduceLROnPlateau(opt, **options)
+        rows = []
+        for metric in (5, 4, 4, 4, 4, 3, 3, 6, 7, 7, 7, 1, 1, 1):
+            opt.step()
+            scheduler.step(metric)
+            rows.append(scheduler.get_last_lr())
+        return rows
+
+    np.testing.assert_allclose(run(dtorch), run(torch), 1e-12)
+
+
+def test_scheduler_before_optimizer_warns_and_tensor_rates_stay_tensors():
+    p = nn.Parameter(dtorch.ones(1))
+    lr = dtorch.tensor(0.5)
+    opt = optim.SGD([p], lr=lr)
+    scheduler = optim.lr_scheduler.ExponentialLR(opt, 0.5)
+    with pytest.warns(UserWarning, match="before `optimizer.step"):
+        scheduler.step()
+    assert opt.param_groups[0]["lr"] is lr
+    assert lr.item() == 0.25
+    with warnings.catch_warnings(), pytest.raises(TypeError, match="int is not an Optimizer"):
+        optim.lr_scheduler.StepLR(1, 2)
