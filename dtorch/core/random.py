@@ -32,7 +32,9 @@ class Generator:
         """Start the stream of `seed` anew; negative seeds count from 2**64 down."""
         seed = int(seed)
         if not -(1 << 63) <= seed <= _64:
-            raise RuntimeError(f"Overflow when unpacking long: the seed {seed} does not fit 64 bits")
+            raise RuntimeError(
+                f"Overflow when unpacking long: the seed {seed} does not fit 64 bits"
+            )
         self._seed, self._offset = seed & _64, 0
         return self
 
@@ -55,7 +57,9 @@ class Generator:
     def set_state(self, new_state: Tensor) -> Generator:
         """Go on from a state that get_state returned."""
         if not isinstance(new_state, Tensor) or str(new_state.dtype) != "dtorch.uint8":
-            raise TypeError("expected a ByteTensor as the generator's state, as get_state() returns")
+            raise TypeError(
+                "expected a ByteTensor as the generator's state, as get_state() returns"
+            )
         if new_state.numel() != 16:
             raise RuntimeError(f"expected a state of 16 bytes, got {new_state.numel()}")
         state = bytes(new_state.tolist())

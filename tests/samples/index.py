@@ -7,10 +7,10 @@ from tests.samples import arr, bools, call, ints
 X = arr(3, 4)
 CUBE = arr(2, 3, 4)
 ROWS = np.array([2, 0, 2])
-I = ints(2, 4, high=3)
+N = ints(2, 4, high=3)
 
 _reduced = [
-    call(X, 0, I, arr(2, 4, seed=1), mode, include_self=own)
+    call(X, 0, N, arr(2, 4, seed=1), mode, include_self=own)
     for mode in ("sum", "prod", "mean", "amax", "amin") for own in (True, False)
 ]  # fmt: skip
 
@@ -26,12 +26,12 @@ SAMPLES = {
     "unbind": [call(X), call(X, 1)],
     "fill": [call(X, 2.0), call(X, np.array(3.0))],
     "index_select": [call(X, 0, ROWS), call(CUBE, -1, ROWS)],
-    "gather": [call(X, 0, I), call(X, 1, ints(3, 2, high=4))],
+    "gather": [call(X, 0, N), call(X, 1, ints(3, 2, high=4))],
     "take_along_dim": [call(X, ints(3, 2, high=4), 1), call(X, ints(5, high=12)),
                        call(X, ints(1, 4, high=3), 0)],
-    "scatter": [call(X, 1, np.array([[0, 2], [1, 3]]), arr(2, 2, seed=1)), call(X, 0, I, 1.5),
-                call(X, 0, I, arr(2, 4, seed=1), reduce="add", grad=False)],
-    "scatter_add": [call(X, 0, I, arr(2, 4, seed=1)), call(X, 1, ints(3, 6, high=4), arr(3, 6, seed=1))],
+    "scatter": [call(X, 1, np.array([[0, 2], [1, 3]]), arr(2, 2, seed=1)), call(X, 0, N, 1.5),
+                call(X, 0, N, arr(2, 4, seed=1), reduce="add", grad=False)],
+    "scatter_add": [call(X, 0, N, arr(2, 4, seed=1)), call(X, 1, ints(3, 6, high=4), arr(3, 6, seed=1))],
     "scatter_reduce": _reduced,
     "index_add": [call(X, 0, ROWS, arr(3, 4, seed=1)), call(X, 1, ROWS, arr(3, 3, seed=1), alpha=2)],
     "index_copy": [call(X, 0, np.array([2, 0]), arr(2, 4, seed=1))],

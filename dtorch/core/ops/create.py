@@ -14,7 +14,6 @@ from ..backend.cpu import ndarray
 from ..tensor import Tensor, wrap
 from .shape import sizes
 
-
 _PLAIN = {bool, int, float, complex}  # a long list of these is looked at by type only
 
 
@@ -60,9 +59,13 @@ def tensor(data, *, dtype=None, device=None, requires_grad=False, pin_memory=Fal
         try:
             a = cpu.array(_arrays(data), d.np)
         except ValueError as error:
-            raise ValueError(f"expected a sequence of equal lengths at each level: {error}") from None
+            raise ValueError(
+                f"expected a sequence of equal lengths at each level: {error}"
+            ) from None
         except OverflowError as error:
-            raise RuntimeError(f"value cannot be converted to type {d.name} without overflow: {error}") from None
+            raise RuntimeError(
+                f"value cannot be converted to type {d.name} without overflow: {error}"
+            ) from None
     t = wrap(devices.move(a, device if device is not None else devices.of(a)))
     return t.requires_grad_() if requires_grad else t
 
@@ -136,8 +139,16 @@ def _filled(name, value):
     words = f"filled with {value}"
     for function, called, doc in (
         (filled, name, f"A tensor of the size, {words}."),
-        (filled_like, f"{name}_like", f"A tensor of the input's size, dtype, device and layout, {words}."),
-        (new_filled, f"new_{name}", f"A tensor of the size, of this one's dtype and device, {words}."),
+        (
+            filled_like,
+            f"{name}_like",
+            f"A tensor of the input's size, dtype, device and layout, {words}.",
+        ),
+        (
+            new_filled,
+            f"new_{name}",
+            f"A tensor of the size, of this one's dtype and device, {words}.",
+        ),
     ):
         function.__name__ = function.__qualname__ = called
         function.__doc__ = doc
@@ -305,7 +316,9 @@ def legacy_tensor(*args, device=None):
     if all(isinstance(n, int) for n in args):
         return zeros(*args, dtype=d, device=device)
     if len(args) != 1:
-        raise TypeError(f"new(): expected sizes or one sequence of values, got {len(args)} arguments")
+        raise TypeError(
+            f"new(): expected sizes or one sequence of values, got {len(args)} arguments"
+        )
     if isinstance(args[0], Tensor):
         return args[0].detach()
     from ..tensor import Size

@@ -14,8 +14,8 @@ from ..backend import cpu
 from ..op import op
 from .create import eye
 from .join import _cat
-from .linalg import _bmm, matmul
 from .layout import _diagonal, _diagonal_put, tril
+from .linalg import _bmm, matmul
 from .norms import vector_norm
 from .pointwise import abs, conj_any, log, real_of, where
 from .reduce import amax, amin, sum, sum_to
@@ -34,9 +34,7 @@ class LinAlgError(RuntimeError):
 def _checked(name, x, square=True):
     """Refuse what is no stack of (square) matrices of floating point or complex numbers."""
     if x.ndim < 2:
-        raise RuntimeError(
-            f"linalg.{name}: The input tensor A must have at least 2 dimensions."
-        )
+        raise RuntimeError(f"linalg.{name}: The input tensor A must have at least 2 dimensions.")
     if square and x.shape[-1] != x.shape[-2]:
         raise RuntimeError(
             f"linalg.{name}: A must be batches of square matrices, but they are {x.shape[-2]} by "
@@ -103,7 +101,9 @@ def solve(A, B, *, left=True):
     vector = B.ndim == 1 or (A.ndim - 1 == B.ndim and tuple(B.shape) == tuple(A.shape[:-1]))
     if vector:
         if not left:
-            raise RuntimeError("linalg.solve: Vector broadcasting of the left hand side is not supported for left=False.")
+            raise RuntimeError(
+                "linalg.solve: Vector broadcasting of the left hand side is not supported for left=False."
+            )
         return solve(A, unsqueeze(B, -1)).squeeze(-1)
     if not left:
         return _mt(solve(_mt(A), _mt(B)))
@@ -270,7 +270,9 @@ def _qr_square(gq, gr, q, r):
 
 def _real_diagonal(x):
     d = _diagonal(x, offset=0, dim1=x.ndim - 2, dim2=x.ndim - 1)
-    return _diagonal_put(real_of(d), shape=tuple(x.shape), offset=0, dim1=x.ndim - 2, dim2=x.ndim - 1)
+    return _diagonal_put(
+        real_of(d), shape=tuple(x.shape), offset=0, dim1=x.ndim - 2, dim2=x.ndim - 1
+    )
 
 
 _qr.vjp_joint(_qr_vjp)
@@ -280,7 +282,9 @@ def qr(A, mode="reduced"):
     """Q with orthonormal columns and upper triangular R with Q R = A, as a named tuple."""
     _checked("qr", A, square=False)
     if mode not in ("reduced", "complete", "r"):
-        raise RuntimeError(f"qr received unrecognized mode '{mode}' but expected one of 'reduced', 'r', or 'complete'")
+        raise RuntimeError(
+            f"qr received unrecognized mode '{mode}' but expected one of 'reduced', 'r', or 'complete'"
+        )
     if mode == "r":
         q, r = _qr(A.detach(), mode="reduced")
         return QR(q.new_empty(0), r)
@@ -353,7 +357,9 @@ def _svd_vjp(needs, g, y, a, full):
         d = _diagonal(_bmm(adjoint(u), gu), offset=0, dim1=s.ndim - 1, dim2=s.ndim)
         core = core + _diagonal_put((d - real_of(d)) / s, shape=(*s.shape, n), offset=0,
                                     dim1=s.ndim - 1, dim2=s.ndim)  # fmt: skip
-    total = _bmm(_bmm(u, core if raw(core).dtype == raw(u).dtype else core + 0 * _bmm(adjoint(u), u)), vh)
+    total = _bmm(
+        _bmm(u, core if raw(core).dtype == raw(u).dtype else core + 0 * _bmm(adjoint(u), u)), vh
+    )
     if gu is not None and u.shape[-2] > n:
         rest = gu / row
         total = total + _bmm(rest - _bmm(u, _bmm(adjoint(u), rest)), vh)
@@ -402,7 +408,7 @@ def matrix_power(A, n):
 
 
 def matrix_norm(A, ord="fro", dim=(-2, -1), keepdim=False, *, dtype=None):
-    """"fro", "nuc", inf, -inf, 1, -1, 2 or -2 norms of the matrices in two dimensions."""
+    """ "fro", "nuc", inf, -inf, 1, -1, 2 or -2 norms of the matrices in two dimensions."""
     if dtype is not None:
         A = A.to(dtype)
     i, j = (axis(d, A.ndim) for d in dim)

@@ -61,7 +61,8 @@ def check_range(i, n, dim):
 
 
 @op(saves="s", half="keep")
-def _gather(xp, x, *, index, dim):
+def gathered(xp, x, *, index, dim):
+    """gather without the checks: index is an array of valid indices."""
     return x[_along(xp, index, dim)]
 
 
@@ -73,8 +74,8 @@ def _gather_add(xp, g, *, index, dim, shape):
     return out
 
 
-_gather.vjp(lambda g, y, shape, index, dim: _gather_add(g, index=index, dim=dim, shape=shape))
-_gather_add.vjp(lambda g, y, x, index, dim, shape: _gather(g, index=index, dim=dim))
+gathered.vjp(lambda g, y, shape, index, dim: _gather_add(g, index=index, dim=dim, shape=shape))
+_gather_add.vjp(lambda g, y, x, index, dim, shape: gathered(g, index=index, dim=dim))
 
 
 def gather(input, dim, index, *, sparse_grad=False):
@@ -82,10 +83,14 @@ def gather(input, dim, index, *, sparse_grad=False):
     d, i = _check_index("gather", input, dim, index)
     if not input.ndim or not i.ndim:
         flat = reshape(input, (1,)) if not input.ndim else input
-        return reshape(_gather(flat, index=i.reshape(-1), dim=0), i.shape)
+        return reshape(gathered(flat, index=i.reshape(-1), dim=0), i.shape)
     if not i.size:
-        return _gather(reshape(input, (-1,)), index=i, dim=0) if i.ndim == 1 else _none(input, i.shape)
-    return _gather(input, index=i, dim=d)
+        return (
+            gathered(reshape(input, (-1,)), index=i, dim=0)
+            if i.ndim == 1
+            else _none(input, i.shape)
+        )
+    return gathered(input, index=i, dim=d)
 
 
 def _none(x, shape):
@@ -95,7 +100,9 @@ def _none(x, shape):
 def take_along_dim(input, indices, dim=None):
     """gather, where input and indices broadcast but along `dim`; with no dim, of all elements."""
     if raw(indices).dtype != "int64":
-        raise RuntimeError("torch.take_along_dim(): dtype of indices should be Long but got another")
+        raise RuntimeError(
+            "torch.take_along_dim(): dtype of indices should be Long but got another"
+        )
     if dim is None:
         return gather(reshape(input, (-1,)), 0, reshape(indices, (-1,)))
     if input.ndim != indices.ndim:
@@ -131,11 +138,11 @@ def _scatter_add(xp, x, src, *, index, dim):
 
 _scatter.vjp(
     lambda g, y, x, src, index, dim: _scatter(g, 0, index=index, dim=dim),
-    lambda g, y, x, src, index, dim: _gather(g, index=index, dim=dim),
+    lambda g, y, x, src, index, dim: gathered(g, index=index, dim=dim),
 )
 _scatter_add.vjp(
     lambda g, y, x, src, index, dim: g,
-    lambda g, y, x, src, index, dim: _gather(g, index=index, dim=dim),
+    lambda g, y, x, src, index, dim: gathered(g, index=index, dim=dim),
 )
 
 
@@ -150,7 +157,9 @@ def scatter(input, dim, index, src=None, *, value=None, reduce=None):
         if reduce not in names:
             raise RuntimeError(f"reduce argument must be either add or multiply, got {reduce!r}")
         if not isinstance(src, Tensor):
-            src = expand((input.detach() * 0).sum().to(input.dtype) + src, index.shape).to(input.dtype)
+            src = expand((input.detach() * 0).sum().to(input.dtype) + src, index.shape).to(
+                input.dtype
+            )
         return scatter_reduce(input, dim, index, src, names[reduce])
     like = src if isinstance(src, Tensor) else None
     return _scattered("scatter", _scatter, input, dim, index, src, like)
@@ -208,20 +217,16 @@ def _written(x, index, dim, include_self):
 
 def _scatter_extreme_vjp(needs, g, y, x, src, index, dim, include_self):
     mine = where(x == y, 1, 0) * _written(x, index, dim, include_self)
-    its = where(src == _gather(y, index=index, dim=dim), 1, 0)
+    its = where(src == gathered(y, index=index, dim=dim), 1, 0)
     share = div(g, _scatter_add(mine, its, index=index, dim=dim))
     written = _scatter(where(x == x, 1, 1), 0, index=index, dim=dim)  # others pass g on
     gx = where((written if not include_self else written * 0) == 1, g, share * mine)
-    return gx, _gather(share, index=index, dim=dim) * its
+    return gx, gathered(share, index=index, dim=dim) * its
 
 
 def _scatter_multiply_vjp(needs, g, y, x, src, index, dim, include_self):
     """The product of the others: y / own where that is not 0, else anew with the zero left out."""
     zero_src, zero_x = src == 0, x == 0
-    if isinstance(g, Tensor) and (bool(zero_src.any()) or bool(zero_x.any())):
-        raise RuntimeError(
-            "the second derivative of scatter_reduce with 'prod' is not implemented where there are zeros"
-        )
     s1, x1 = where(zero_src, 1, src), where(zero_x, 1, x)
     options = {"index": index, "dim": dim, "include_self": include_self}
     product = _scatter_multiply(x1, s1, **options)  # without the zeros
@@ -231,11 +236,25 @@ def _scatter_multiply_vjp(needs, g, y, x, src, index, dim, include_self):
     gx = where(others == 0, g * product / x1, 0)
     if not include_self:
         gx = _scatter(gx, 0, index=index, dim=dim)
-    at = lambda t: _gather(t, index=index, dim=dim)  # noqa: E731
+    at = lambda t: gathered(t, index=index, dim=dim)  # noqa: E731
     gs = where(at(zeros) - where(zero_src, 1, 0) == 0, at(g) * at(product) / s1, 0)
+    if isinstance(g, Tensor) and bool(zero_src.any() | zero_x.any()):
+        return _constant(gx), _constant(gs)
     return gx, gs
 
 
+@op(half="keep")
+def _constant(xp, x):
+    return x.copy()
+
+
+def _no_second(g, y, x):
+    raise RuntimeError(
+        "the second derivative of scatter_reduce with 'prod' is not implemented where there are zeros"
+    )
+
+
+_constant.vjp(_no_second)
 _scatter_maximum.vjp_joint(_scatter_extreme_vjp)
 _scatter_minimum.vjp_joint(_scatter_extreme_vjp)
 _scatter_multiply.vjp_joint(_scatter_multiply_vjp)
@@ -245,6 +264,7 @@ def scatter_reduce(input, dim, index, src, reduce, *, include_self=True):
     """The input with src combined where index names: "sum", "prod", "mean", "amax" or "amin"."""
     ops = {"prod": _scatter_multiply, "amax": _scatter_maximum, "amin": _scatter_minimum}
     if reduce in ops:
+
         def kernel(x, s, **where_):
             return ops[reduce](x, s, include_self=include_self, **where_)
 
@@ -258,7 +278,9 @@ def scatter_reduce(input, dim, index, src, reduce, *, include_self=True):
     if reduce == "sum":
         return total
     one = input.detach() * 0 + 1
-    ones = scatter_add(one if include_self else scatter(one, dim, index, 0), dim, index, src.detach() * 0 + 1)
+    ones = scatter_add(
+        one if include_self else scatter(one, dim, index, 0), dim, index, src.detach() * 0 + 1
+    )
     counts = where(ones < 1, 1, ones)
     return total / counts if input.dtype.category > 1 else total // counts
 
@@ -269,7 +291,9 @@ def scatter_reduce(input, dim, index, src, reduce, *, include_self=True):
 def _rows_index(name, input, dim, index):
     i = raw(index)
     if i.dtype.kind != "i" or i.dtype.itemsize < 4:
-        raise RuntimeError(f"{name}(): Expected dtype int32 or int64 for index but got: {index.dtype}")
+        raise RuntimeError(
+            f"{name}(): Expected dtype int32 or int64 for index but got: {index.dtype}"
+        )
     if i.ndim > 1:
         raise IndexError(f"{name}(): Index is supposed to be a vector, but got dim: {i.ndim}")
     d, n = axis(dim, input.ndim), input.shape[dim] if input.ndim else 1
@@ -300,7 +324,9 @@ def _index_write(name, input, dim, index, source, accumulate):
             f"and (source) {source.dtype}"
         )
     if not input.ndim:
-        x = index_put(reshape(input, (1,)), reshape(source, (-1,)), index=(i,), accumulate=accumulate)
+        x = index_put(
+            reshape(input, (1,)), reshape(source, (-1,)), index=(i,), accumulate=accumulate
+        )
         return reshape(x, ())
     if source.ndim < input.ndim and input.ndim == 1:
         source = reshape(source, (-1,))
@@ -335,7 +361,9 @@ def index_fill(input, dim, index, value):
             )
         value = value.to(input.dtype)
     if isinstance(value, complex) and input.dtype.category < 3:
-        raise RuntimeError("index_fill_(): Converting complex Scalar to non-complex type is not supported")
+        raise RuntimeError(
+            "index_fill_(): Converting complex Scalar to non-complex type is not supported"
+        )
     if not input.ndim:
         return reshape(index_fill(reshape(input, (1,)), 0, index, value), ())
     return index_put(input, value, index=_at(of(i).unique(i), d))  # a gradient counts once
@@ -345,7 +373,9 @@ def index_put_of(input, indices, values, accumulate=False):
     """input[indices] = values, or += with each of repeated indices counted, as a copy."""
     index = tuple(slice(None) if i is None else _plain_item(i) for i in indices)
     if len(index) > input.ndim:
-        raise IndexError(f"too many indices for tensor of dimension {input.ndim} (got {len(index)})")
+        raise IndexError(
+            f"too many indices for tensor of dimension {input.ndim} (got {len(index)})"
+        )
     if values.dtype != input.dtype:
         raise RuntimeError(
             f"Index put requires the source and destination dtypes match, got {input.dtype} for the "
@@ -381,7 +411,9 @@ def put(input, index, source, accumulate=False):
 
 def _mask(name, mask):
     if raw(mask).dtype not in (bool, "uint8"):
-        raise RuntimeError(f"{name} only supports boolean masks, but got mask with dtype {mask.dtype}")
+        raise RuntimeError(
+            f"{name} only supports boolean masks, but got mask with dtype {mask.dtype}"
+        )
     return mask
 
 

@@ -72,7 +72,9 @@ def _stages(index, ndim):
 
     Integers come first in torch; NumPy would broadcast them with the arrays.
     """
-    used = sum(getattr(i, "ndim", 1) if _is_mask(i) else i is not None and i is not Ellipsis for i in index)
+    used = sum(
+        getattr(i, "ndim", 1) if _is_mask(i) else i is not None and i is not Ellipsis for i in index
+    )
     first, then = [], []
     for i in index:
         if i is Ellipsis:
@@ -90,7 +92,7 @@ def _stages(index, ndim):
 
 
 def _is_mask(i):
-    return getattr(i, "dtype", None) == bool
+    return getattr(getattr(i, "dtype", None), "kind", "") == "b"
 
 
 def _plain_item(i):
@@ -189,7 +191,9 @@ def setitem(x, index, value):
     except IndexError as error:
         raise IndexError(_too_far(x, plain, error)) from None
     except ValueError as error:
-        raise RuntimeError(f"shape mismatch: value tensor of shape {list(value.shape)}: {error}") from None
+        raise RuntimeError(
+            f"shape mismatch: value tensor of shape {list(value.shape)}: {error}"
+        ) from None
 
 
 def narrow(input, dim, start, length):
@@ -242,9 +246,7 @@ def _add_rows(xp, g, *, index, dim, shape):
     return out
 
 
-take_rows.vjp(
-    lambda g, y, shape, index, dim: _add_rows(g, index=index, dim=dim, shape=shape)
-)
+take_rows.vjp(lambda g, y, shape, index, dim: _add_rows(g, index=index, dim=dim, shape=shape))
 _add_rows.vjp(lambda g, y, x, index, dim, shape: take_rows(g, index=index, dim=dim))
 
 

@@ -174,7 +174,11 @@ def _split_at(name, needs, dim):
     return function
 
 
-hsplit, vsplit, dsplit = _split_at("hsplit", 1, 1), _split_at("vsplit", 2, 0), _split_at("dsplit", 3, 2)
+hsplit, vsplit, dsplit = (
+    _split_at("hsplit", 1, 1),
+    _split_at("vsplit", 2, 0),
+    _split_at("dsplit", 3, 2),
+)
 
 METHODS = {
     "split": split, "split_with_sizes": split_with_sizes, "chunk": chunk,

@@ -27,7 +27,9 @@ def repeat(input, *repeats):
     shape = (1,) * lead + tuple(input.shape)
     apart = [n for pair in zip((1,) * len(shape), shape) for n in pair]
     wide = [n for pair in zip(times, shape) for n in pair]
-    return reshape(expand(reshape(input, apart), wide), [k * n for k, n in zip(times, shape)]).clone()
+    return reshape(
+        expand(reshape(input, apart), wide), [k * n for k, n in zip(times, shape)]
+    ).clone()
 
 
 def tile(input, *args, dims=()):
@@ -215,9 +217,7 @@ def diag_embed(input, offset=0, dim1=-2, dim2=-1):
 def diag(input, diagonal=0):
     """The matrix with a vector on its diagonal, or the diagonal of a matrix."""
     if input.ndim not in (1, 2):
-        raise RuntimeError(
-            f"diag(): Supports 1D or 2D tensors. Got {input.ndim}D"
-        )
+        raise RuntimeError(f"diag(): Supports 1D or 2D tensors. Got {input.ndim}D")
     if input.ndim == 1:
         return diag_embed(input, diagonal)
     return _diagonal(input, offset=diagonal, dim1=0, dim2=1).clone()
@@ -275,9 +275,7 @@ def unfold(input, dimension, size, step):
     d = axis(dimension, input.ndim)
     most = input.shape[d] if input.ndim else 1
     if not 0 <= size <= most:
-        raise RuntimeError(
-            f"maximum size for tensor at dimension {d} is {most} but size is {size}"
-        )
+        raise RuntimeError(f"maximum size for tensor at dimension {d} is {most} but size is {size}")
     if step <= 0:
         raise RuntimeError(f"step is {step} but must be > 0")
     return _unfold(input, dim=d, size=size, step=step)

@@ -76,9 +76,7 @@ def _mismatch(a, b):
 def _same_dtype(a, b, names="m1 and m2"):
     if a.dtype != b.dtype:
         first, second = (_WORDS.get(_name(x), _name(x)) for x in (a, b))
-        raise RuntimeError(
-            f"expected {names} to have the same dtype, but got: {first} != {second}"
-        )
+        raise RuntimeError(f"expected {names} to have the same dtype, but got: {first} != {second}")
 
 
 def _name(x):
@@ -168,9 +166,7 @@ def mv(input, vec):
 def dot(input, tensor):
     """The sum of the products of two vectors' elements."""
     if input.ndim != 1 or tensor.ndim != 1:
-        raise RuntimeError(
-            f"1D tensors expected, but got {input.ndim}D and {tensor.ndim}D tensors"
-        )
+        raise RuntimeError(f"1D tensors expected, but got {input.ndim}D and {tensor.ndim}D tensors")
     if input.shape != tensor.shape:
         raise RuntimeError(
             f"inconsistent tensor size, expected tensor [{input.shape[0]}] and src "
@@ -309,7 +305,9 @@ def einsum(equation, *operands):
         )  # fmt: skip
     if not arrow:
         letters = left.replace(",", "").replace(".", "")
-        out = "..." * ("..." in left) + "".join(sorted(c for c in set(letters) if letters.count(c) == 1))
+        out = "..." * ("..." in left) + "".join(
+            sorted(c for c in set(letters) if letters.count(c) == 1)
+        )
     names, operands, out = _without_ellipsis(names, operands, out)
     for n, x in zip(names, operands):
         if len(n) != x.ndim:
@@ -348,9 +346,7 @@ def _without_ellipsis(names, operands, out):
     """Letters in place of each "...": those of the operand with the most such dimensions, from the right."""
     used = set("".join(names))
     free = [c for c in _LETTERS if c not in used]
-    most = max(
-        (x.ndim - len(n) + 3 for n, x in zip(names, operands) if "..." in n), default=0
-    )
+    most = max((x.ndim - len(n) + 3 for n, x in zip(names, operands) if "..." in n), default=0)
     letters = "".join(free[: max(most, 0)])
 
     def filled(n, ndim):
@@ -394,15 +390,16 @@ def tensordot(a, b, dims=2):
         if dims > min(a.ndim, b.ndim):
             raise RuntimeError(f"tensordot expects dims < ndim_a or ndim_b, but got dims={dims}")
         dims = list(range(-dims, 0)), list(range(dims))
+    _same_dtype(a, b, "both inputs")
     mine, its = ([d] if isinstance(d, int) else list(d) for d in dims)
     if len(mine) != len(its):
         raise RuntimeError("both dimension lists should have same length")
     mine, its = [d % max(a.ndim, 1) for d in mine], [d % max(b.ndim, 1) for d in its]
     for i, j in zip(mine, its):
         if a.shape[i] == 1:  # a size of 1 broadcasts
-            b = b.sum(j, True)
+            b = b.sum(j, True, dtype=b.dtype)
         elif b.shape[j] == 1:
-            a = a.sum(i, True)
+            a = a.sum(i, True, dtype=a.dtype)
         if a.shape[i] != b.shape[j]:
             raise RuntimeError(
                 f"contracted dimensions need to match, but first has size {a.shape[i]} in dim {i} and "
@@ -420,7 +417,6 @@ def tensordot(a, b, dims=2):
     columns = 1
     for j in free_b:
         columns *= b.shape[j]
-    _same_dtype(a, b, "both inputs")
     left = reshape(a.permute(*free_a, *mine), (rows, inner_size))
     right = reshape(b.permute(*its, *free_b), (inner_size, columns))
     return reshape(_mm(left, right), shape)

@@ -74,7 +74,11 @@ def norm(input, p="fro", dim=None, keepdim=False, dtype=None):
 def _logsumexp(xp, x, *, dims, keepdim):
     if 0 in x.shape:
         return xp.log(xp.sum(xp.exp(x), axis=dims, keepdims=keepdim))
-    top = xp.max(x, axis=dims, keepdims=True) if x.dtype.kind != "c" else x.real.max(dims, keepdims=True)
+    top = (
+        xp.max(x, axis=dims, keepdims=True)
+        if x.dtype.kind != "c"
+        else x.real.max(dims, keepdims=True)
+    )
     top = xp.where(xp.isfinite(top), top, 0).astype(top.dtype)
     y = xp.log(xp.sum(xp.exp(x - top), axis=dims, keepdims=True)) + top
     return y if keepdim else y.reshape([n for i, n in enumerate(x.shape) if i not in dims])

@@ -45,7 +45,7 @@ def _normal(r, shape, d):
 def _floating(name, d):
     """Refuse dtypes that random real numbers cannot have."""
     if d.kind in "iub":
-        raise RuntimeError(f'"{name}" not implemented for \'{d.name}\': use a floating point dtype')
+        raise RuntimeError(f"\"{name}\" not implemented for '{d.name}': use a floating point dtype")
 
 
 def _random(name, function, doc):
@@ -63,12 +63,17 @@ def _random(name, function, doc):
 
     def random_like(input, *, generator=None, **options):
         return made(
-            lambda xp, d: xp.asarray(draw(d, input.shape, generator), dtype=d), like=input, **options
+            lambda xp, d: xp.asarray(draw(d, input.shape, generator), dtype=d),
+            like=input,
+            **options,
         )
 
     random.__name__ = random.__qualname__ = name
     random_like.__name__ = random_like.__qualname__ = f"{name}_like"
-    random.__doc__, random_like.__doc__ = f"A tensor of {doc}.", f"A tensor like the input, of {doc}."
+    random.__doc__, random_like.__doc__ = (
+        f"A tensor of {doc}.",
+        f"A tensor like the input, of {doc}.",
+    )
     return random, random_like
 
 

@@ -82,9 +82,7 @@ def _mean(xp, x, *, dims, keepdim):
     return xp.sum(x, axis=dims, keepdims=keepdim) / count(x.shape, dims)
 
 
-_mean.vjp(
-    lambda g, y, shape, dims, keepdim: spread(g / max_of(count(shape, dims), 1), shape, dims)
-)
+_mean.vjp(lambda g, y, shape, dims, keepdim: spread(g / max_of(count(shape, dims), 1), shape, dims))
 
 
 def mean(input, dim=None, keepdim=False, *, dtype=None):
@@ -154,7 +152,9 @@ def _extreme(name, function):
         return kernel(input, dims=dims, keepdim=keepdim)
 
     extreme.__name__ = extreme.__qualname__ = name
-    extreme.__doc__ = f"The {name[1:]}imum over `dim` (default: all); equal ones share the gradient."
+    extreme.__doc__ = (
+        f"The {name[1:]}imum over `dim` (default: all); equal ones share the gradient."
+    )
     return extreme
 
 
@@ -218,20 +218,18 @@ def _best(name, elementwise, whole, position):
         return Best(*taken(input, position(input, dim, True), dim, keepdim))
 
     best.__name__ = best.__qualname__ = name
-    best.__doc__ = (
-        f"The {name}imum of all; with dim, a named tuple (values, indices); of two tensors, {name}imum()."
-    )
+    best.__doc__ = f"The {name}imum of all; with dim, a named tuple (values, indices); of two tensors, {name}imum()."
     return best
 
 
 def taken(input, indices, dim, keepdim):
     """The values that `indices` (with keepdim) name along `dim`, and the indices."""
-    from .gather import gather
+    from .gather import gathered
 
     d = axis(dim, input.ndim)
     if not input.ndim:
         return input.clone(), reshape(indices, ())
-    values = gather(input, d, indices)
+    values = gathered(input, index=raw(indices), dim=d)
     if keepdim:
         return values, indices
     shape = tuple(n for i, n in enumerate(values.shape) if i != d)
@@ -328,7 +326,9 @@ def var(input, dim=None, unbiased=None, keepdim=False, *, correction=None):
     """The mean square distance from the mean over `dim`, by N - correction (default 1)."""
     dim, correction = _spread_options("var", dim, unbiased, correction)
     if raw(input).dtype.kind in "iub":
-        raise RuntimeError(f"std and var only support floating point and complex dtypes, got {input.dtype}")
+        raise RuntimeError(
+            f"std and var only support floating point and complex dtypes, got {input.dtype}"
+        )
     return _var(input, dims=axes(dim, input.ndim), correction=correction, keepdim=keepdim)
 
 

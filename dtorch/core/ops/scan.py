@@ -7,9 +7,9 @@ from collections import namedtuple
 from math import prod
 
 from ..op import op
+from .index import narrow
 from .join import _cat
 from .layout import _flip
-from .index import narrow
 from .pointwise import exp
 from .shape import axis, cast, raw, reshape
 
@@ -116,7 +116,10 @@ def _running(name, function):
 
         d = axis(dim, input.ndim)
         if not input.ndim:
-            return Running(input.clone(), cast(input.detach() * 0, raw(indices(reshape(input, (1,)), dim=0)).dtype))
+            return Running(
+                input.clone(),
+                cast(input.detach() * 0, raw(indices(reshape(input, (1,)), dim=0)).dtype),
+            )
         where_ = indices(input.detach(), dim=d)
         return Running(gather(input, d, where_), where_)
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 
 from math import prod
 
-from .. import dtype as dtypes
-from ..op import op
 from .. import device as devices
+from .. import dtype as dtypes
 from ..backend import of as backend_of
+from ..modes import grad_on
+from ..op import op
 from ..tensor import Size, Tensor, _dim_error
 
 
@@ -386,12 +387,33 @@ def ravel(input):
     return reshape(input, (-1,)) if prod(input.shape) else reshape(input, (0,))
 
 
+def _in_place(function):
+    """The form of a view function that changes the tensor itself: t.unsqueeze_(0)"""
+
+    def method(self, *args, **kwargs):
+        if self._rg and self._node is None and grad_on():
+            raise RuntimeError(
+                "a leaf Variable that requires grad is being used in an in-place operation."
+            )
+        result = function(self, *args, **kwargs)
+        self._a, self._node, self._rg = result._a, result._node, result._rg
+        return self
+
+    method.__name__ = method.__qualname__ = f"{function.__name__}_"
+    method.__doc__ = f"{function.__name__}, of the tensor itself."
+    return method
+
+
 FUNCTIONS = METHODS = {
     "clone": clone.fn, "reshape": reshape, "permute": permute, "transpose": transpose, "t": t,
     "squeeze": squeeze, "unsqueeze": unsqueeze, "flatten": flatten, "ravel": ravel,
     "swapaxes": transpose, "swapdims": transpose, "unflatten": unflatten, "movedim": movedim,
     "moveaxis": movedim, "broadcast_to": broadcast_to, "adjoint": adjoint,
 }  # fmt: skip
+METHODS = METHODS | {
+    f"{name}_": _in_place(METHODS[name])
+    for name in ("squeeze", "unsqueeze", "transpose", "t", "swapaxes", "swapdims")
+}
 METHODS = METHODS | {
     "contiguous": contiguous, "view": view, "expand": expand, "expand_as": expand_as,
     "view_as": view_as, "reshape_as": reshape_as,

@@ -12,7 +12,7 @@ from ..backend import of
 from ..op import op
 from ..tensor import Tensor, wrap
 from .create import as_tensor
-from .gather import gather
+from .gather import gather, gathered
 from .pointwise import where
 from .reduce import sum, taken
 from .shape import axis, cast, movedim, raw, reshape, unsqueeze
@@ -45,7 +45,9 @@ def argsort(input, dim=-1, descending=False, stable=False):
 def sort(input, dim=-1, descending=False, stable=False):
     """The elements in order along `dim`, and their indices, as a named tuple."""
     i = argsort(input, dim, descending)
-    return Sorted(gather(input, dim, i), i)
+    if not input.ndim:
+        return Sorted(input.clone(), i)
+    return Sorted(gathered(input, index=raw(i), dim=axis(dim, input.ndim)), i)
 
 
 def msort(input):
@@ -83,7 +85,7 @@ def topk(input, k, dim=-1, largest=True, sorted=True):
         i = argsort(input)
         return Top(input.clone(), i) if k else Top(reshape(input, (1,))[:0], reshape(i, (1,))[:0])
     i = _top_indices(input.detach(), k=k, dim=d, largest=largest)
-    return Top(gather(input, d, i), i)
+    return Top(gathered(input, index=raw(i), dim=d), i)
 
 
 def _nth(input, n, dim, keepdim):
@@ -201,12 +203,19 @@ def _quantile(name, skip_nan):
             y = a + where(low == high, 0, weight) * (b - a)
         y = movedim(y, -1, 0)  # (Q, *)
         if keepdim:
-            y = reshape(y, (-1, *(1,) * n)) if dim is None else unsqueeze(y, axis(dim, n) + 1) if n else y
+            y = (
+                reshape(y, (-1, *(1,) * n))
+                if dim is None
+                else unsqueeze(y, axis(dim, n) + 1)
+                if n
+                else y
+            )
         return y if q.ndim else y[0]
 
     quantile.__name__ = quantile.__qualname__ = name
     quantile.__doc__ = "The values below which fractions q of the elements" + (
-        ", without NaN," * skip_nan + " lie, over `dim` or all; between two elements: interpolation."
+        ", without NaN," * skip_nan
+        + " lie, over `dim` or all; between two elements: interpolation."
     )
     return quantile
 
@@ -263,7 +272,9 @@ def searchsorted(sorted_sequence, input, *, out_int32=False, right=False, side=N
     if side not in (None, "left", "right"):
         raise RuntimeError(f"side can only be 'left' or 'right' but got {side}")
     if side == "left" and right:
-        raise RuntimeError("side and right can't be set to opposites, got side of left while right was True")
+        raise RuntimeError(
+            "side and right can't be set to opposites, got side of left while right was True"
+        )
     rows, xp = raw(sorted_sequence), of(raw(sorted_sequence))
     values = raw(input) if isinstance(input, Tensor) else xp.asarray(input, dtype=rows.dtype)
     if isinstance(input, Tensor) and values.dtype != rows.dtype:
