@@ -11,8 +11,10 @@ from __future__ import annotations
 import functools
 import math
 
+from ..core import backend
 from ..core.modes import no_grad
 from ..core.ops import create
+from ..core.tensor import wrap
 
 
 def in_place(fn):
@@ -81,7 +83,8 @@ def trunc_normal_(tensor, mean=0.0, std=1.0, a=-2.0, b=2.0, generator=None):
 
     low, high = cdf((a - mean) / std), cdf((b - mean) / std)
     tensor.uniform_(2 * low - 1, 2 * high - 1, generator=generator)
-    tensor.erfinv_().mul_(std * math.sqrt(2.0)).add_(mean).clamp_(min=a, max=b)
+    inverse = backend.of(tensor._a).special("erfinv")(tensor._a)
+    tensor.copy_(wrap(inverse)).mul_(std * math.sqrt(2.0)).add_(mean).clamp_(min=a, max=b)
 
 
 @in_place
@@ -172,12 +175,12 @@ def orthogonal_(tensor, gain=1, generator=None):
         raise ValueError("Only tensors with 2 or more dimensions are supported")
     if not tensor.numel():
         return
-    from ..core.ops import linalg
+    from ..core.ops.decompose import qr
 
     rows, cols = tensor.shape[0], tensor.numel() // tensor.shape[0]
     flat = create.zeros(max(rows, cols), min(rows, cols), dtype=tensor.dtype, device=tensor.device)
     flat.normal_(0, 1, generator=generator)
-    q, r = linalg.qr(flat)
+    q, r = qr(flat)
     q = q * r.diagonal().sign()  # makes Q uniform
     tensor.copy_((q if rows >= cols else q.t()).reshape(tensor.shape)).mul_(gain)
 

@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from ...core import backend
 from ...core.graph import Grads, Handle, Node, next_seq, pick
 from ...core.modes import grad_on
 from ...core.tensor import Tensor, edge, wrap
@@ -127,9 +128,9 @@ class Hooks:
 class _Gate:
     """The op of a node that all inputs, or all outputs, of one call of a module go through."""
 
-    def __init__(self, size: int, arrived: Callable[[Any], Any]) -> None:
-        self.size = size
-        self.arrived = arrived  # the gradients, None where there is none -> those to go on with
+    def __init__(self, xs: tuple[Any, ...], arrived: Callable[[Any], Any]) -> None:
+        self.like = [(x._a.shape, x._a.dtype) if isinstance(x, Tensor) else None for x in xs]
+        self.arrived = arrived  # the gradients, None where there is no tensor -> those to go on with
 
     name = "backward_hook"
 
@@ -137,12 +138,16 @@ class _Gate:
         return "BackwardHookFunctionBackward"
 
     def backward(self, node: Node, grads: Grads) -> tuple[Any, ...]:
-        raw = not any(isinstance(g, Tensor) for g in grads.values())
-        given = tuple(
-            None if g is None else g if isinstance(g, Tensor) else wrap(g)
-            for g in map(grads.get, range(self.size))
-        )
-        out = self.arrived(given)
+        some = next(iter(grads.values()))
+        raw = not isinstance(some, Tensor)
+        xp = backend.of(some if raw else some._a)
+
+        def as_tensor(g: Any, like: Any) -> Any:
+            if g is None:  # as in torch, zeros for a tensor that has got none
+                return None if like is None else wrap(xp.zeros(*like))
+            return wrap(g) if raw else g
+
+        out = self.arrived(tuple(as_tensor(grads.get(i), like) for i, like in enumerate(self.like)))
         return tuple(g._a if raw and isinstance(g, Tensor) else g for g in out)
 
 
@@ -170,7 +175,7 @@ class _Gates:
         edges = tuple(edge(x) if isinstance(x, Tensor) else None for x in xs)
         if not any(e is not None for e in edges):
             return xs
-        node = Node(_Gate(len(xs), arrived), edges, None, None, None, None, next_seq())
+        node = Node(_Gate(xs, arrived), edges, None, None, None, None, next_seq())
         return tuple(
             x if e is None else wrap(x._a, pick(node, i)) for i, (x, e) in enumerate(zip(xs, edges))
         )

@@ -48,7 +48,12 @@ class State:
 
     def register_state_dict_post_hook(self, hook: Callable[..., Any]) -> Handle:
         """Call hook(module, state_dict, prefix, local_metadata), which may change state_dict."""
-        return add(self._state_dict_hooks, hook)
+
+        def without_result(*args: Any) -> None:
+            if hook(*args) is not None:
+                raise RuntimeError("state_dict post-hook must return None")
+
+        return add(self._state_dict_hooks, without_result)
 
     def _register_state_dict_hook(self, hook: Callable[..., Any]) -> Handle:
         """The older form: what the hook returns replaces state_dict."""

@@ -3,9 +3,9 @@
 # mypy: disallow-untyped-defs=False
 from __future__ import annotations
 
+from ...core.ops import create
 from .. import functional as F
 from ..parameter import Parameter
-from ...core.ops import create
 from ._util import shown
 from .module import Module
 
