@@ -44,7 +44,7 @@ class Transport(Protocol):
     def split(self, ranks: Sequence[int]) -> Transport | None:
         """A transport among some of the ranks, None on the others.  Every rank calls it."""
 
-    def pause(self, rounds: int) -> None:
-        """Wait a little, politely, for the how-manieth time in a row."""
+    def pause(self, soon: bool) -> None:
+        """Let others work for a little while: a very little one if something is due soon."""
 
     def close(self) -> None: ...

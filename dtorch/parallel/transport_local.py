@@ -115,7 +115,7 @@ class LocalTransport:
         key = (self._key, self._moves)
         return LocalTransport(self._hub, list(ranks).index(self.rank), len(ranks), key)
 
-    def pause(self, rounds: int) -> None:
+    def pause(self, soon: bool) -> None:
         hub = self._hub
         with hub.changed:
             if hub.posts == self._seen and hub.failed is None:
@@ -128,6 +128,8 @@ class LocalTransport:
 
 class _Taking:
     """Waits for what the sources post."""
+
+    patience = 0
 
     def __init__(self, hub: Hub, key: Any, size: int, rank: int, sources: Sequence[int],
                  into: Sequence[tuple[Any, Any]]) -> None:  # fmt: skip
@@ -156,6 +158,8 @@ class _Taking:
 
 
 class _Sent:
+    patience = 0
+
     def test(self) -> bool:
         return True
 
@@ -165,6 +169,8 @@ class _Sent:
 
 class _Receiving:
     """Waits for a matching message, the oldest first."""
+
+    patience = 0
 
     def __init__(
         self, hub: Hub, group: Any, rank: int, peer: int | None, tag: int, data: Any

@@ -13,7 +13,10 @@ from .identity import World, check_mpi
 
 # A waiting rank must not keep a core from one that computes: MPI's own waits spin (MPICH with four
 # ranks on two cores: the computing rank is twice as slow), tests with naps between cost 3 to 6 %.
-_SPINS = 200  # rounds of giving up the time slice, about 0.2 ms, before the naps
+# But MPI moves large messages in pieces, and only while it is being called: then naps would make
+# 25 MB ten times as slow.  So the naps begin when even a slow transfer should have ended.
+_PATIENCE = 200  # rounds of giving up the time slice, about 0.2 ms
+_PIECE = 256  # bytes that are sure to move in one round
 _NAP = 1e-4  # seconds
 
 
@@ -42,28 +45,32 @@ class MPITransport:
 
     def all_gather(self, send: Any, recv: Any, counts: Sequence[int]) -> _Pending:
         into = [_bytes(recv), *self._layout(counts, recv), self._mpi.BYTE]
-        return _Pending(self._comm.Iallgatherv([_bytes(send), self._mpi.BYTE], into))
+        request = self._comm.Iallgatherv([_bytes(send), self._mpi.BYTE], into)
+        return _Pending(request, recv.nbytes)
 
     def all_to_all(
         self, send: Any, send_counts: Sequence[int], recv: Any, recv_counts: Sequence[int]
     ) -> _Pending:
         mine = [_bytes(send), *self._layout(send_counts, send), self._mpi.BYTE]
         into = [_bytes(recv), *self._layout(recv_counts, recv), self._mpi.BYTE]
-        return _Pending(self._comm.Ialltoallv(mine, into))
+        return _Pending(self._comm.Ialltoallv(mine, into), send.nbytes + recv.nbytes)
 
     def broadcast(self, data: Any, root: int) -> _Pending:
-        return _Pending(self._comm.Ibcast([_bytes(data), self._mpi.BYTE], root))
+        return _Pending(self._comm.Ibcast([_bytes(data), self._mpi.BYTE], root), data.nbytes)
 
     def gather(self, send: Any, recv: Any, root: int) -> _Pending:
         into = None if recv is None else [_bytes(recv), self._mpi.BYTE]
-        return _Pending(self._comm.Igather([_bytes(send), self._mpi.BYTE], into, root))
+        request = self._comm.Igather([_bytes(send), self._mpi.BYTE], into, root)
+        return _Pending(request, send.nbytes * self.size)
 
     def scatter(self, send: Any, recv: Any, root: int) -> _Pending:
         mine = None if send is None else [_bytes(send), self._mpi.BYTE]
-        return _Pending(self._comm.Iscatter(mine, [_bytes(recv), self._mpi.BYTE], root))
+        request = self._comm.Iscatter(mine, [_bytes(recv), self._mpi.BYTE], root)
+        return _Pending(request, recv.nbytes * self.size)
 
     def send(self, data: Any, peer: int, tag: int) -> _Pending:
-        return _Pending(self._mail.Isend([_bytes(data), self._mpi.BYTE], peer, tag), f"rank {peer}")
+        request = self._mail.Isend([_bytes(data), self._mpi.BYTE], peer, tag)
+        return _Pending(request, data.nbytes, f"rank {peer}")
 
     def recv(self, data: Any, peer: int | None, tag: int) -> _Receiving:
         source = self._mpi.ANY_SOURCE if peer is None else peer
@@ -76,8 +83,8 @@ class MPITransport:
         comm = self._comm.Split(color, list(ranks).index(self.rank) if inside else 0)
         return MPITransport(comm) if inside else None
 
-    def pause(self, rounds: int) -> None:
-        if rounds < _SPINS:
+    def pause(self, soon: bool) -> None:
+        if soon:
             os.sched_yield()
         else:
             time.sleep(_NAP)
@@ -93,11 +100,14 @@ class MPITransport:
 
 
 class _Pending:
-    """A non-blocking MPI call."""
+    """A non-blocking MPI call that moves `size` bytes."""
 
-    def __init__(self, request: Any, peer: str = "the other ranks (MPI can't tell which)") -> None:
+    def __init__(
+        self, request: Any, size: int, peer: str = "the other ranks (MPI can't tell which)"
+    ) -> None:
         self._request = request
         self._peer = peer
+        self.patience = _PATIENCE + size // _PIECE
 
     def test(self) -> bool:
         return bool(self._request.Test())
@@ -111,6 +121,7 @@ class _Receiving:
 
     def __init__(self, mpi: Any, request: Any, size: int) -> None:
         self._mpi, self._request, self._size = mpi, request, size
+        self.patience = _PATIENCE + size // _PIECE
         self.source = -1
 
     def test(self) -> bool:

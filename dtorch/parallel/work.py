@@ -24,6 +24,9 @@ class Request(Protocol):
     def missing(self) -> str:
         """Who or what it waits for, as far as the transport can tell."""
 
+    # How many tests in a row are worth their time, before it is politer to sleep between them.
+    patience: int
+
 
 # An algorithm yields each movement that it has started, and goes on when that is done.
 Steps = Generator[Request, None, None]
@@ -57,6 +60,7 @@ class Work:
                 if self._request is not None and not self._request.test():
                     return False
                 self._request = next(self._steps)
+                self._engine.moves += 1
             except StopIteration:
                 for function in self._afterwards:
                     function()
@@ -82,6 +86,10 @@ class Work:
     def exception(self) -> Exception | None:
         return self._error
 
+    @property
+    def patience(self) -> int:
+        return self._request.patience if self._request is not None else 0
+
     def late(self, timeout: float) -> DistError:
         waits = f"; waiting for {self._request.missing()}" if self._request is not None else ""
         return DistError(f"no end after {timeout:g} s of {self._what}{waits}")
@@ -95,8 +103,9 @@ class Engine:
     are asynchronous and whenever they are polled.
     """
 
-    def __init__(self, pause: Callable[[int], None]) -> None:
+    def __init__(self, pause: Callable[[bool], None]) -> None:
         self._pause = pause
+        self.moves = 0  # movements started so far
         self._lanes: list[deque[Work]] = []
         self.broken: DistError | None = None
 
@@ -119,16 +128,18 @@ class Engine:
 
     def wait(self, work: Work, timeout: float) -> None:
         deadline = time.monotonic() + timeout
-        rounds = 0
+        rounds, moves = 0, self.moves
         while not work._done:
             self.poll()
             if work._done:
                 return
+            if moves != self.moves:
+                rounds, moves = 0, self.moves
             if time.monotonic() > deadline or self.broken is not None:
                 # What is half exchanged can't be taken up again.
                 self.broken = self.broken or work.late(timeout)
                 raise self.broken
-            self._pause(rounds)
+            self._pause(any(rounds < lane[0].patience for lane in self._lanes))
             rounds += 1
 
     def drain(self, timeout: float) -> None:
