@@ -14,6 +14,7 @@ import pkgutil
 from . import device as devices
 from . import dtype as dtypes
 from . import ops, storage
+from .backend import of as backend_of
 from .backend.cpu import ndarray
 from .graph import ALIAS, Node, next_seq
 from .ops import arithmetic as ar
@@ -158,7 +159,7 @@ def fill_(self, value):
                 "dimensions."
             )
         return copy_(self, value)
-    return copy_(self, wrap(shape.backend_of(self._a).asarray(value, dtype=self._a.dtype)))
+    return copy_(self, wrap(backend_of(self._a).asarray(value, dtype=self._a.dtype)))
 
 
 def zero_(self):
@@ -191,9 +192,11 @@ def result_type(tensor1, tensor2):
 _WRITES = {"zero_": zero_, "fill_": fill_}
 
 OPERATORS = {
-    "__add__": ar.add.fn, "__radd__": ar.add.fn, "__sub__": ar.sub.fn, "__rsub__": reverse(ar.sub.fn),
+    "__add__": ar.add.fn, "__radd__": ar.add.fn,
+    "__sub__": ar.sub.fn, "__rsub__": reverse(ar.sub.fn),
     "__mul__": ar.mul.fn, "__rmul__": ar.mul.fn, "__truediv__": ar.div.fn,
-    "__rtruediv__": reverse(ar.div.fn), "__rdiv__": reverse(ar.div.fn), "__pow__": ar.pow.fn, "__rpow__": reverse(ar.pow.fn),
+    "__rtruediv__": reverse(ar.div.fn), "__rdiv__": reverse(ar.div.fn),
+    "__pow__": ar.pow.fn, "__rpow__": reverse(ar.pow.fn),
     "__floordiv__": ar.floor_divide.fn, "__rfloordiv__": reverse(ar.floor_divide.fn),
     "__mod__": ar.remainder.fn, "__rmod__": reverse(ar.remainder.fn),
     "__neg__": ar.neg.fn, "__pos__": pointwise.positive.fn, "__abs__": pointwise.abs.fn,

@@ -1,8 +1,9 @@
 """Random numbers that can be counted: a generator's state is its seed and an offset.
 
 The engine is Philox (Salmon, Moraes, Dror, Shaw: Parallel random numbers: as easy as 1, 2, 3, SC
-2011): block number n of the stream is a function of the seed and n alone.  Each draw begins at a fresh
-block and moves the offset on by the blocks that it used, so that (seed, offset) says all, in 16 bytes.
+2011): block number n of the stream is a function of the seed and n alone.  Each draw begins at a
+fresh block and moves the offset on by the blocks that it used, so that (seed, offset) says all, in
+16 bytes.
 """
 
 from __future__ import annotations
@@ -86,7 +87,8 @@ class Generator:
         self._offset = state[2]
 
     def __repr__(self) -> str:
-        return f"<dtorch.Generator device={str(self.device)!r} seed={self._seed} offset={self._offset}>"
+        where = f"seed={self._seed} offset={self._offset}"
+        return f"<dtorch.Generator device={str(self.device)!r} {where}>"
 
 
 def _device(d: Any) -> device:

@@ -21,6 +21,7 @@ SAMPLES = {
     **dict.fromkeys(("eq", "ne", "lt", "le", "gt", "ge"), _pairs),
     **dict.fromkeys(("isnan", "isinf", "isfinite", "signbit"), _odd),
     "logical_not": [call(bools(4)), call(N), call(ODD, grad=False)],
-    "isclose": [call(ODD, ODD.copy(), grad=False), call(ODD, ODD.copy(), equal_nan=True, grad=False),
+    "isclose": [call(ODD, ODD.copy(), grad=False),
+              call(ODD, ODD.copy(), equal_nan=True, grad=False),
                 call(X, X + 1e-9, grad=False)],
 }  # fmt: skip

@@ -7,7 +7,8 @@ _sizes = [call(2, 3), call((2, 3)), call(0), call(size=(2,))]
 _like = [call(X), call(X.T), call(ints(3, high=4))]
 
 SAMPLES = {
-    "tensor": [call([[1.0, 2.0], [3.0, 4.0]]), call([1, 2]), call([True, False]), call(2.5), call([])],
+    "tensor": [call([[1.0, 2.0], [3.0, 4.0]]), call([1, 2]), call([True, False]), call(2.5),
+              call([])],
     "as_tensor": [call([1.0, 2.0]), call([[1, 2]])],
     "zeros": _sizes, "ones": _sizes,
     "empty": [call(0), call((2, 0))],

@@ -16,7 +16,8 @@ _reduced = [
 
 SAMPLES = {
     "Tensor.__getitem__": [
-        call(X, 1), call(X, (slice(None), 2)), call(X, slice(0, 3, 2)), call(X, (Ellipsis, None, 0)),
+        call(X, 1), call(X, (slice(None), 2)), call(X, slice(0, 3, 2)),
+              call(X, (Ellipsis, None, 0)),
         call(X, ROWS), call(X, (ROWS, ROWS)), call(X, bools(3, 4)), call(X, np.array([-1, 0])),
         call(CUBE, (slice(None), ROWS)), call(CUBE, (0, slice(None), ROWS)), call(CUBE, [0, 1, 1]),
         call(CUBE, (Ellipsis, ROWS, None)), call(X, np.array([True, False, True])), call(X, None),
@@ -31,9 +32,11 @@ SAMPLES = {
                        call(X, ints(1, 4, high=3), 0)],
     "scatter": [call(X, 1, np.array([[0, 2], [1, 3]]), arr(2, 2, seed=1)), call(X, 0, N, 1.5),
                 call(X, 0, N, arr(2, 4, seed=1), reduce="add", grad=False)],
-    "scatter_add": [call(X, 0, N, arr(2, 4, seed=1)), call(X, 1, ints(3, 6, high=4), arr(3, 6, seed=1))],
+    "scatter_add": [call(X, 0, N, arr(2, 4, seed=1)),
+              call(X, 1, ints(3, 6, high=4), arr(3, 6, seed=1))],
     "scatter_reduce": _reduced,
-    "index_add": [call(X, 0, ROWS, arr(3, 4, seed=1)), call(X, 1, ROWS, arr(3, 3, seed=1), alpha=2)],
+    "index_add": [call(X, 0, ROWS, arr(3, 4, seed=1)),
+              call(X, 1, ROWS, arr(3, 3, seed=1), alpha=2)],
     "index_copy": [call(X, 0, np.array([2, 0]), arr(2, 4, seed=1))],
     "index_fill": [call(X, 1, ROWS, 3.0), call(X, 0, ROWS, np.array(2.0))],
     "index_put": [call(X, (np.array([0, 2]), np.array([1, 3])), arr(2, seed=1)),
@@ -46,5 +49,6 @@ SAMPLES = {
     "nonzero": [call(ints(3, 4, high=2)), call(ints(5, high=2), as_tuple=True)],
     "argwhere": [call(ints(3, 4, high=2))],
     "nn.functional.one_hot": [call(ints(2, 3, high=4)), call(ints(3, high=4), 6)],
-    "nn.functional.embedding": [call(ints(2, 3, high=3), X), call(ints(5, high=3), X, 1, grad=False)],
+    "nn.functional.embedding": [call(ints(2, 3, high=3), X),
+              call(ints(5, high=3), X, 1, grad=False)],
 }  # fmt: skip

@@ -25,13 +25,15 @@ SAMPLES = {
     "square": [call(X), call(N)],
     "positive": [call(X)],
     "atan2": [call(X, POSITIVE), call(N, N + 1)],
-    "maximum": [call(X, arr(3, 4, seed=1)), call(X, arr(4)), call(N, 2 - N), call(X, X.copy(), grad=False)],
+    "maximum": [call(X, arr(3, 4, seed=1)), call(X, arr(4)), call(N, 2 - N),
+              call(X, X.copy(), grad=False)],
     "minimum": [call(X, arr(3, 4, seed=1)), call(X, arr(4)), call(N, 2 - N)],
     "clamp": [call(X, -1.0, 1.0), call(X, min=0.1), call(X, max=arr(4)), call(N, 1, 2)],
     "clamp_min": [call(X, 0.1)],
     "clamp_max": [call(X, 0.1)],
     "nan_to_num": [call(ODD, grad=False), call(ODD, 1.0, 2.0, 3.0, grad=False), call(X)],
-    "where": [call(bools(3, 4), X, arr(3, 4, seed=1)), call(bools(4), X, 2.0), call(bools(3, 4), 1, arr(4)),
+    "where": [call(bools(3, 4), X, arr(3, 4, seed=1)), call(bools(4), X, 2.0),
+              call(bools(3, 4), 1, arr(4)),
               call(bools(4, 1), N, X.T), call(bools(3, 4))],
 }  # fmt: skip
 SAMPLES["round"] = [call(X), call(X * 100, decimals=1)]

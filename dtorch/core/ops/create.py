@@ -99,7 +99,7 @@ def check_sizes(shape):
 
 def made(make, dtype=None, device=None, requires_grad=False, *, like=None, layout=None,
          pin_memory=False, memory_format=None):  # fmt: skip
-    """The tensor of make(xp, np_dtype), on a device; by default with the dtype and device of `like`."""
+    """The tensor of make(xp, np_dtype), on a device; dtype and device default to `like`'s."""
     if not isinstance(dtype, (dtypes.dtype, type(None))):
         raise TypeError(f"dtype must be a dtorch.dtype, got {dtype!r}")
     if dtype is None:
@@ -180,7 +180,8 @@ def empty_strided(size, stride, **options):
     shape, stride = size_of((size,), {}), tuple(map(int, stride))
     if len(shape) != len(stride):
         raise RuntimeError(
-            f"dimensionality of sizes ({len(shape)}) must match dimensionality of strides ({len(stride)})"
+            f"dimensionality of sizes ({len(shape)}) must match dimensionality of strides "
+            f"({len(stride)})"
         )
 
     def make(xp, d):
@@ -329,7 +330,8 @@ def legacy_tensor(*args, device=None):
 
 
 _LIKE = {
-    "zeros_like": zeros_like, "ones_like": ones_like, "empty_like": empty_like, "full_like": full_like,
+    "zeros_like": zeros_like, "ones_like": ones_like, "empty_like": empty_like,
+    "full_like": full_like,
 }  # fmt: skip
 FUNCTIONS = _LIKE | {
     "tensor": tensor, "as_tensor": as_tensor, "asarray": as_tensor, "from_numpy": from_numpy,

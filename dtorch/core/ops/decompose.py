@@ -54,7 +54,7 @@ def _or_error(name, function, *args):
 
 
 def _mt(x):
-    """The plain transpose, also of complex matrices: the engine conjugates holomorphic ops' rules."""
+    """The plain transpose, also of complex matrices: the engine conjugates around rules."""
     return transpose(x, -2, -1)
 
 
@@ -95,14 +95,16 @@ def solve(A, B, *, left=True):
     _checked("solve", A)
     if A.dtype != B.dtype:
         raise RuntimeError(
-            f"linalg.solve: Expected A and B to have the same dtype, but found A of type {A.dtype} and "
+            f"linalg.solve: Expected A and B to have the same dtype, but found A of type {A.dtype} "
+            "and "
             f"B of type {B.dtype} instead"
         )
     vector = B.ndim == 1 or (A.ndim - 1 == B.ndim and tuple(B.shape) == tuple(A.shape[:-1]))
     if vector:
         if not left:
             raise RuntimeError(
-                "linalg.solve: Vector broadcasting of the left hand side is not supported for left=False."
+                "linalg.solve: Vector broadcasting of the left hand side is not supported for "
+                "left=False."
             )
         return solve(A, unsqueeze(B, -1)).squeeze(-1)
     if not left:
@@ -124,7 +126,7 @@ def _det(xp, a):
 
 
 def _cofactors(xp, a):
-    """det(a) inv(a)^T by the singular value decomposition, so that a singular matrix has one too."""
+    """det(a) inv(a)^T by the singular value decomposition, which singular matrices have too."""
     u, s, vh = xp.linalg.svd(a)
     n = s.shape[-1]
     others = [xp.prod(s[..., [j for j in range(n) if j != i]], axis=-1) for i in range(n)]
@@ -283,7 +285,8 @@ def qr(A, mode="reduced"):
     _checked("qr", A, square=False)
     if mode not in ("reduced", "complete", "r"):
         raise RuntimeError(
-            f"qr received unrecognized mode '{mode}' but expected one of 'reduced', 'r', or 'complete'"
+            f"qr received unrecognized mode '{mode}' but expected one of 'reduced', 'r', or "
+            "'complete'"
         )
     if mode == "r":
         q, r = _qr(A.detach(), mode="reduced")
@@ -453,5 +456,6 @@ LINALG = {
     # what dtorch.linalg has
     "inv": inv, "det": det, "slogdet": slogdet, "solve": solve, "cholesky": cholesky, "qr": qr,
     "eigh": eigh, "eigvalsh": eigvalsh, "svd": svd, "svdvals": svdvals, "pinv": pinv,
-    "matrix_power": matrix_power, "matrix_norm": matrix_norm, "vector_norm": vector_norm, "norm": norm,
+    "matrix_power": matrix_power, "matrix_norm": matrix_norm, "vector_norm": vector_norm,
+    "norm": norm,
 }  # fmt: skip

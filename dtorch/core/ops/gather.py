@@ -35,7 +35,8 @@ def _check_index(name, input, dim, index, like=None):
         raise RuntimeError(f"{name}(): Expected dtype int64 for index")
     if i.ndim != input.ndim and (i.ndim or 1) != (input.ndim or 1):
         raise RuntimeError(
-            f"Index tensor must have the same number of dimensions as {'self' if like is None else 'input'} "
+            "Index tensor must have the same number of dimensions as "
+            f"{'self' if like is None else 'input'} "
             f"tensor: got {i.ndim} and {input.ndim}"
         )
     for whose, shape in (("self", input.shape), ("src", i.shape if like is None else like.shape)):
@@ -107,7 +108,8 @@ def take_along_dim(input, indices, dim=None):
         return gather(reshape(input, (-1,)), 0, reshape(indices, (-1,)))
     if input.ndim != indices.ndim:
         raise RuntimeError(
-            f"torch.take_along_dim(): input and indices should have the same number of dimensions, but "
+            "torch.take_along_dim(): input and indices should have the same number of dimensions, "
+            "but "
             f"got {input.ndim} dimensions for input, and {indices.ndim} dimensions for indices"
         )
     d = axis(dim, input.ndim)
@@ -250,7 +252,8 @@ def _constant(xp, x):
 
 def _no_second(g, y, x):
     raise RuntimeError(
-        "the second derivative of scatter_reduce with 'prod' is not implemented where there are zeros"
+        "the second derivative of scatter_reduce with 'prod' is not implemented where there are "
+        "zeros"
     )
 
 
@@ -320,7 +323,8 @@ def _index_write(name, input, dim, index, source, accumulate):
     d, i = _rows_index(name, input, dim, index)
     if source.dtype != input.dtype:
         raise RuntimeError(
-            f"{name}(): self and source expected to have the same dtype, but got (self) {input.dtype} "
+            f"{name}(): self and source expected to have the same dtype, but got (self) "
+            f"{input.dtype} "
             f"and (source) {source.dtype}"
         )
     if not input.ndim:
@@ -378,7 +382,8 @@ def index_put_of(input, indices, values, accumulate=False):
         )
     if values.dtype != input.dtype:
         raise RuntimeError(
-            f"Index put requires the source and destination dtypes match, got {input.dtype} for the "
+            f"Index put requires the source and destination dtypes match, got {input.dtype} for "
+            "the "
             f"destination and {values.dtype} for the source."
         )
     try:
@@ -402,7 +407,8 @@ def put(input, index, source, accumulate=False):
     """The input with source at the elements of the flattened input that index names."""
     n = prod(input.shape)
     flat = index_put(reshape(input, (-1,)), reshape(source, (-1,)),
-                     index=(raw(index).reshape(-1) % max(n, 1),), accumulate=accumulate)  # fmt: skip
+                     index=(raw(index).reshape(-1) % max(n, 1),),
+                     accumulate=accumulate)  # fmt: skip
     return reshape(flat, input.shape)
 
 
@@ -421,7 +427,8 @@ def masked_fill(input, mask, value):
     """The input with a number (or a 0-d tensor) where the mask, which broadcasts, is True."""
     if isinstance(value, Tensor) and value.ndim:
         raise RuntimeError(
-            f"masked_fill only supports a 0-dimensional value tensor, but got tensor with {value.ndim} "
+            "masked_fill only supports a 0-dimensional value tensor, but got tensor with "
+            f"{value.ndim} "
             "dimension(s)."
         )
     _mask("masked_fill", mask)
@@ -447,7 +454,8 @@ def masked_scatter(input, mask, source):
     _mask("masked_scatter", mask)
     if source.dtype != input.dtype:
         raise RuntimeError(
-            f"masked_scatter: expected self and source to have same dtypes but got {input.dtype} and "
+            f"masked_scatter: expected self and source to have same dtypes but got {input.dtype} "
+            "and "
             f"{source.dtype}"
         )
     input, mask = broadcast_tensors(input, mask)
@@ -511,8 +519,9 @@ _embedding_add.vjp(_embedding_again)
 
 
 def embedding(weight, indices, padding_idx=None):
-    """The rows of weight that indices name: (V, D), (*) -> (*, D); row padding_idx gets no gradient.
+    """The rows of weight that indices name: (V, D), (*) -> (*, D).
 
+    Row padding_idx gets no gradient.
     IndexError if an index is out of range.
     """
     i = raw(indices)
@@ -552,7 +561,8 @@ def _one_hot(xp, i, *, classes):
 IN_PLACE = {
     "scatter": scatter, "scatter_add": scatter_add, "scatter_reduce": scatter_reduce,
     "index_add": index_add, "index_copy": index_copy, "index_fill": index_fill,
-    "index_put": index_put_of, "masked_fill": masked_fill, "masked_scatter": masked_scatter, "put": put,
+    "index_put": index_put_of, "masked_fill": masked_fill, "masked_scatter": masked_scatter,
+    "put": put,
 }  # fmt: skip
 FUNCTIONS = METHODS = IN_PLACE | {
     "gather": gather, "take_along_dim": take_along_dim, "index_select": index_select, "take": take,

@@ -115,7 +115,8 @@ def _plain_item(i):
         return int(i)
     if isinstance(i, (float, complex, str)):
         raise TypeError(
-            "only integers, slices (`:`), ellipsis (`...`), None and long or byte Variables are valid "
+            "only integers, slices (`:`), ellipsis (`...`), None and long or byte Variables are "
+            "valid "
             f"indices (got {type(i).__name__})"
         )
     return i
@@ -254,7 +255,8 @@ def fill(input, value):
     """A tensor like the input with every element a number, or a 0-d tensor."""
     if isinstance(value, Tensor) and value.ndim:
         raise RuntimeError(
-            f"fill only supports 0-dimension value tensor but got tensor with {value.ndim} dimensions."
+            f"fill only supports 0-dimension value tensor but got tensor with {value.ndim} "
+            "dimensions."
         )
     value = value.to(input.dtype) if isinstance(value, Tensor) else value
     return index_put(input, value, index=(Ellipsis,))

@@ -47,7 +47,8 @@ def cat(tensors, dim=0):
         if any(a != b for k, (a, b) in enumerate(zip(x.shape, first.shape)) if k != dim):
             raise RuntimeError(
                 f"Sizes of tensors must match except in dimension {dim}. Expected size "
-                f"{list(first.shape)} but got size {list(x.shape)} for tensor number {i} in the list."
+                f"{list(first.shape)} but got size {list(x.shape)} for tensor number {i} in the "
+                "list."
             )
     return _cat(*tensors, dim=dim)
 
@@ -99,7 +100,8 @@ def split(tensor, split_size_or_sections, dim=0):
     n = tensor.shape[d]
     if size < 0 or (not size and n):
         raise RuntimeError(
-            f"split expects split_size be non-negative and positive for a dimension of size {n}, but "
+            f"split expects split_size be non-negative and positive for a dimension of size {n}, "
+            "but "
             f"got split_size={size}"
         )
     starts = range(0, n, size) if n else (0,)
@@ -164,7 +166,8 @@ def _split_at(name, needs, dim):
         k = indices_or_sections
         if isinstance(k, int) and (k < 1 or input.shape[d] % k):
             raise RuntimeError(
-                f"torch.{name} attempted to split along dimension {d}, but the size of the dimension "
+                f"torch.{name} attempted to split along dimension {d}, but the size of the "
+                "dimension "
                 f"{input.shape[d]} is not divisible by the split_size {k}!"
             )
         return tensor_split(input, k, d)

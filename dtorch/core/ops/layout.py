@@ -33,7 +33,7 @@ def repeat(input, *repeats):
 
 
 def tile(input, *args, dims=()):
-    """As repeat, but the last dimensions are meant where there are fewer numbers than dimensions."""
+    """As repeat, but where there are fewer numbers than dimensions the last ones are meant."""
     times = sizes(args or (dims,))
     return repeat(input, (1,) * (input.ndim - len(times)) + times)
 
@@ -127,7 +127,7 @@ def roll(input, shifts, dims=None):
 
 
 def rot90(input, k=1, dims=(0, 1)):
-    """A copy turned by k quarter turns in the plane of two dimensions, from the first to the second."""
+    """A copy turned k times by 90 degrees in the plane of two dims, first to second."""
     if len(dims) != 2:
         raise RuntimeError(f"expected total rotation dims == 2, but got dims = {len(dims)}")
     i, j = (axis(d, input.ndim) for d in dims)
@@ -300,7 +300,8 @@ def as_strided(input, size, stride, storage_offset=None):
         raise RuntimeError("mismatch in length of strides and shape")
     if min(stride, default=0) < 0:
         raise RuntimeError(
-            f"as_strided: Negative strides are not supported at the moment, got strides: {list(stride)}"
+            "as_strided: Negative strides are not supported at the moment, got strides: "
+            f"{list(stride)}"
         )
     start = input.storage_offset()
     offset = start if storage_offset is None else int(storage_offset)

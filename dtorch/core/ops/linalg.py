@@ -85,7 +85,8 @@ def _name(x):
 
 _WORDS = {  # C++'s names, which torch's messages use
     "float32": "float", "float64": "double", "float16": "c10::Half", "bfloat16": "c10::BFloat16",
-    "int64": "long", "int32": "int", "int16": "short", "int8": "signed char", "uint8": "unsigned char",
+    "int64": "long", "int32": "int", "int16": "short", "int8": "signed char",
+    "uint8": "unsigned char",
     "complex64": "c10::complex<float>", "complex128": "c10::complex<double>",
 }  # fmt: skip
 
@@ -170,7 +171,8 @@ def dot(input, tensor):
     if input.shape != tensor.shape:
         raise RuntimeError(
             f"inconsistent tensor size, expected tensor [{input.shape[0]}] and src "
-            f"[{tensor.shape[0]}] to have the same number of elements, but got {input.shape[0]} and "
+            f"[{tensor.shape[0]}] to have the same number of elements, but got {input.shape[0]} "
+            "and "
             f"{tensor.shape[0]} elements respectively"
         )
     if input.dtype != tensor.dtype:
@@ -343,7 +345,7 @@ def _from_lists(args):
 
 
 def _without_ellipsis(names, operands, out):
-    """Letters in place of each "...": those of the operand with the most such dimensions, from the right."""
+    """Letters in place of each "...", aligned from the right."""
     used = set("".join(names))
     free = [c for c in _LETTERS if c not in used]
     most = max((x.ndim - len(n) + 3 for n, x in zip(names, operands) if "..." in n), default=0)
@@ -353,7 +355,8 @@ def _without_ellipsis(names, operands, out):
         k = ndim - len(n) + 3
         if k < 0:
             raise RuntimeError(
-                f"einsum(): the number of subscripts in the equation ({len(n) - 3}) is more than the "
+                f"einsum(): the number of subscripts in the equation ({len(n) - 3}) is more than "
+                "the "
                 f"number of dimensions ({ndim}) for an operand"
             )
         return n.replace("...", letters[len(letters) - k :])
@@ -372,7 +375,8 @@ def _diagonals(name, x):
             j = name.index(c, i + 1)
             if x.shape[i] != x.shape[j]:
                 raise RuntimeError(
-                    f"einsum(): subscript {c} is repeated for an operand but the sizes don't match, "
+                    f"einsum(): subscript {c} is repeated for an operand but the sizes don't "
+                    "match, "
                     f"{x.shape[j]} != {x.shape[i]}"
                 )
             x = diagonal(x, 0, i, j)
@@ -402,7 +406,8 @@ def tensordot(a, b, dims=2):
             a = a.sum(i, True, dtype=a.dtype)
         if a.shape[i] != b.shape[j]:
             raise RuntimeError(
-                f"contracted dimensions need to match, but first has size {a.shape[i]} in dim {i} and "
+                f"contracted dimensions need to match, but first has size {a.shape[i]} in dim {i} "
+                "and "
                 f"second has size {b.shape[j]} in dim {j}"
             )
     free_a = [i for i in range(a.ndim) if i not in mine]

@@ -43,7 +43,7 @@ _p_norm.vjp(_p_norm_vjp)
 
 
 def vector_norm(x, ord=2, dim=None, keepdim=False, *, dtype=None):
-    """(sum |x|^ord)^(1/ord) over `dim` (default: all); inf, -inf: the largest, smallest; 0: count."""
+    """(sum |x|^ord)^(1/ord) over `dim` or all; inf, -inf: the largest, smallest; 0: count."""
     if dtype is not None:
         x = x.to(dtype)
     if raw(x).dtype.kind in "iub":
@@ -60,7 +60,7 @@ def vector_norm(x, ord=2, dim=None, keepdim=False, *, dtype=None):
 
 
 def norm(input, p="fro", dim=None, keepdim=False, dtype=None):
-    """The vector norm of all elements or over `dim`; "fro" is 2, "nuc" the nuclear norm of matrices."""
+    """The vector norm of all elements or over `dim`; "fro" is 2, "nuc" the nuclear norm."""
     if p == "nuc":
         from .decompose import matrix_norm
 

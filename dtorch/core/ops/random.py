@@ -22,6 +22,7 @@ from .reduce import sum_to
 from .shape import broadcast_shapes
 
 _FLOATS = ("float32", "float64")
+_MANTISSA = {"float16": 11, "bfloat16": 8, "float32": 24, "float64": 53}  # bits
 
 
 def _draw(generator, function, shape, d):
@@ -30,8 +31,13 @@ def _draw(generator, function, shape, d):
     if d.kind == "c":
         part = "float32" if d.itemsize == 8 else "float64"
         return generator.draw(lambda r: function(r, (*shape, 2), part)).view(d)[..., 0]
-    wide = d.name if d.name in _FLOATS else "float32"
-    return generator.draw(lambda r: function(r, tuple(shape), wide)).astype(d, copy=False)
+    if d.name in _FLOATS:
+        return generator.draw(lambda r: function(r, tuple(shape), d.name))
+    a = generator.draw(lambda r: function(r, tuple(shape), "float32"))
+    if function is _uniform:  # cut off, not rounded: 1 stays out of reach
+        scale = 2.0 ** _MANTISSA[d.name]
+        a = (a * scale).astype("int32") / scale
+    return a.astype(d)
 
 
 def _uniform(r, shape, d):
@@ -287,9 +293,6 @@ def bernoulli_(self, p=0.5, *, generator=None):
     else:
         _probability(p)
     return _fill(self, (_uniform_array(self.shape, generator) < p).astype(self._a.dtype))
-
-
-_MANTISSA = {"float16": 11, "bfloat16": 8, "float32": 24, "float64": 53}
 
 
 def random_(self, from_=0, to=None, *, generator=None, **names):

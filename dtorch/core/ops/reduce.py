@@ -16,7 +16,7 @@ from .shape import axis, expand, raw, reshape, unsqueeze
 
 
 def axes(dim, ndim):
-    """`dim` (None, an int or several) as a sorted tuple of axes; IndexError, RuntimeError if bad."""
+    """`dim` (None, an int or several) as a sorted tuple of axes; IndexError or RuntimeError."""
     if dim is None or (isinstance(dim, (tuple, list)) and not dim):
         return tuple(range(ndim))
     dims = (dim,) if isinstance(dim, int) or not hasattr(dim, "__len__") else tuple(dim)
@@ -146,7 +146,8 @@ def _extreme(name, function):
         dims = axes(dim, input.ndim)
         if 0 in [input.shape[d] for d in dims]:
             raise IndexError(
-                f"{name}(): Expected reduction dim to be specified for input.numel() == 0, or to have "
+                f"{name}(): Expected reduction dim to be specified for input.numel() == 0, or to "
+                "have "
                 f"non-zero size. Specify the reduction dim with the 'dim' argument."
             )
         return kernel(input, dims=dims, keepdim=keepdim)
@@ -209,7 +210,8 @@ def _best(name, elementwise, whole, position):
         if dim is None:
             if not input.numel():
                 raise RuntimeError(
-                    f"{name}(): Expected reduction dim to be specified for input.numel() == 0. Specify "
+                    f"{name}(): Expected reduction dim to be specified for input.numel() == 0. "
+                    "Specify "
                     "the reduction dim with the 'dim' argument."
                 )
             return whole(input)
@@ -218,7 +220,10 @@ def _best(name, elementwise, whole, position):
         return Best(*taken(input, position(input, dim, True), dim, keepdim))
 
     best.__name__ = best.__qualname__ = name
-    best.__doc__ = f"The {name}imum of all; with dim, a named tuple (values, indices); of two tensors, {name}imum()."
+    best.__doc__ = (
+        f"The {name}imum of all; with dim, a named tuple (values, indices); of two tensors, "
+        f"{name}imum()."
+    )
     return best
 
 
@@ -312,7 +317,7 @@ root.vjp(_root_vjp)
 
 
 def _spread_options(name, dim, unbiased, correction):
-    """(dim, correction): torch takes var(dim, unbiased), var(unbiased) and var(dim, correction=)."""
+    """(dim, correction): torch has var(dim, unbiased), var(unbiased) and var(dim, correction=)."""
     if isinstance(dim, bool):
         dim, unbiased = None, dim
     if unbiased is not None and correction is not None:

@@ -7,7 +7,6 @@ from math import prod
 
 from .. import device as devices
 from .. import dtype as dtypes
-from ..backend import of as backend_of
 from ..modes import grad_on
 from ..op import op
 from ..tensor import Size, Tensor, _dim_error
@@ -136,7 +135,8 @@ def view(input, *shape):
     shape = infer(sizes(shape), prod(input.shape))
     if not (input._a.flags.c_contiguous or is_viewable(input._a, shape)):
         raise RuntimeError(
-            "view size is not compatible with input tensor's size and stride (at least one dimension "
+            "view size is not compatible with input tensor's size and stride (at least one "
+            "dimension "
             "spans across two contiguous subspaces). Use .reshape(...) instead."
         )
     return _view(input, shape=shape)
@@ -195,7 +195,8 @@ def expand(input, *shape, implicit=False):
         if n != -1 and have not in (1, n):
             raise RuntimeError(
                 f"The expanded size of the tensor ({n}) must match the existing size ({have}) at "
-                f"non-singleton dimension {i}. Target sizes: {list(shape)}. Tensor sizes: {list(was)}"
+                f"non-singleton dimension {i}. Target sizes: {list(shape)}. Tensor sizes: "
+                f"{list(was)}"
             )
         full.append(have if n == -1 else n)
     return _expand(input, shape=tuple(full))
@@ -221,8 +222,10 @@ def permute(input, *args, dims=()):
     dims = sizes(args or (dims,))
     if len(dims) != input.ndim:
         raise RuntimeError(
-            "permute(sparse_coo): number of dimensions in the tensor input does not match the length "
-            f"of the desired ordering of dimensions i.e. input.dim() = {input.ndim} is not equal to "
+            "permute(sparse_coo): number of dimensions in the tensor input does not match the "
+            "length "
+            f"of the desired ordering of dimensions i.e. input.dim() = {input.ndim} is not equal "
+            "to "
             f"len(dims) = {len(dims)}"
         )
     order = tuple(axis(d, input.ndim) for d in dims)
@@ -245,7 +248,7 @@ def t(input):
     """The transpose of a matrix; a vector or a scalar as it is."""
     if input.ndim > 2:
         raise RuntimeError(f"t() expects a tensor with <= 2 dimensions, but self is {input.ndim}D")
-    return transpose(input, 0, 1) if input.ndim == 2 else _permute(input, dims=tuple(range(input.ndim)))
+    return _permute(input, dims=tuple(range(input.ndim))[::-1])
 
 
 def squeeze(input, dim=None):
@@ -253,7 +256,8 @@ def squeeze(input, dim=None):
     n = input.ndim
     dims = range(n) if dim is None else ((dim,) if isinstance(dim, int) else dim)
     drop = {axis(d, n) for d in dims}
-    return _view(input, shape=tuple(k for i, k in enumerate(input.shape) if k != 1 or i not in drop))
+    shape = tuple(k for i, k in enumerate(input.shape) if k != 1 or i not in drop)
+    return _view(input, shape=shape)
 
 
 def unsqueeze(input, dim):
@@ -271,7 +275,9 @@ def flatten(input, start_dim=0, end_dim=-1):
     if i > j:
         raise RuntimeError("flatten() has invalid args: start_dim cannot come after end_dim")
     shape = tuple(input.shape)
-    return input if i == j else reshape(input, (*shape[:i], prod(shape[i : j + 1]), *shape[j + 1 :]))
+    if i == j:
+        return input
+    return reshape(input, (*shape[:i], prod(shape[i : j + 1]), *shape[j + 1 :]))
 
 
 def unflatten(input, dim, sizes):
@@ -284,7 +290,8 @@ def unflatten(input, dim, sizes):
         split = infer(tuple(map(int, sizes)), n)
     except RuntimeError:
         raise RuntimeError(
-            f"unflatten: Provided sizes {list(sizes)} don't multiply up to the size of dim {d} ({n}) in "
+            f"unflatten: Provided sizes {list(sizes)} don't multiply up to the size of dim {d} "
+            f"({n}) in "
             "the input tensor"
         ) from None
     return view(input, (*shape[:d], *split, *shape[d + 1 :]))
@@ -298,7 +305,8 @@ def broadcast_shapes(*shapes):
         for i in range(1, len(s) + 1):
             if s[-i] != 1 and result[-i] not in (1, s[-i]):
                 raise RuntimeError(
-                    f"The size of tensor a ({result[-i]}) must match the size of tensor b ({s[-i]}) "
+                    f"The size of tensor a ({result[-i]}) must match the size of tensor b "
+                    f"({s[-i]}) "
                     f"at non-singleton dimension {len(result) - i}"
                 )
             result[-i] = s[-i] if s[-i] != 1 else result[-i]
@@ -324,7 +332,8 @@ def movedim(input, source, destination):
     source, destination = [(d,) if isinstance(d, int) else tuple(d) for d in (source, destination)]
     if len(source) != len(destination):
         raise RuntimeError(
-            f"movedim: Invalid source or destination dims: source ({list(source)} dims) should contain "
+            f"movedim: Invalid source or destination dims: source ({list(source)} dims) should "
+            "contain "
             f"the same number of dims as destination ({list(destination)} dims)"
         )
     source, destination = [[axis(d, n) for d in dims] for dims in (source, destination)]

@@ -169,7 +169,8 @@ def _quantile(name, skip_nan):
             raise RuntimeError(f"{name}() input tensor must be either float or double dtype")
         if interpolation not in _BETWEEN:
             raise RuntimeError(
-                f"{name}() interpolation must be one of linear, lower, higher, midpoint or nearest, but "
+                f"{name}() interpolation must be one of linear, lower, higher, midpoint or "
+                "nearest, but "
                 f"got {interpolation}"
             )
         if not isinstance(q, Tensor):
@@ -226,7 +227,7 @@ quantile, nanquantile = _quantile("quantile", False), _quantile("nanquantile", T
 
 
 def unique(input, sorted=True, return_inverse=False, return_counts=False, dim=None):
-    """The distinct elements in order, or slices along `dim`; inverse indices and counts if asked."""
+    """The distinct elements in order, or slices along `dim`; inverse and counts if asked."""
     a, xp = raw(input), of(raw(input))
     if dim is not None:
         dim = axis(dim, input.ndim)
@@ -267,7 +268,7 @@ def isin(elements, test_elements, *, assume_unique=False, invert=False):
 def searchsorted(sorted_sequence, input, *, out_int32=False, right=False, side=None, sorter=None):
     """Where each value would have to be put to keep the rows of the sequence sorted.
 
-    sorted_sequence: (*, N), input: (*, M) or, for one row, any shape or a number -> int64 like input
+    sorted_sequence: (*, N), input: (*, M), or anything for one row -> int64 like input
     """
     if side not in (None, "left", "right"):
         raise RuntimeError(f"side can only be 'left' or 'right' but got {side}")
@@ -279,12 +280,15 @@ def searchsorted(sorted_sequence, input, *, out_int32=False, right=False, side=N
     values = raw(input) if isinstance(input, Tensor) else xp.asarray(input, dtype=rows.dtype)
     if isinstance(input, Tensor) and values.dtype != rows.dtype:
         raise RuntimeError(
-            "torch.searchsorted(): boundary tensor and input value tensor should have same dtype, but got "
-            f"boundary tensor dtype {sorted_sequence.dtype} and input value tensor dtype {input.dtype}"
+            "torch.searchsorted(): boundary tensor and input value tensor should have same dtype, "
+            "but got "
+            f"boundary tensor dtype {sorted_sequence.dtype} and input value tensor dtype "
+            f"{input.dtype}"
         )
     if rows.ndim != 1 and (rows.ndim != values.ndim or rows.shape[:-1] != values.shape[:-1]):
         raise RuntimeError(
-            "torch.searchsorted(): boundaries tensor should be 1 dimension or the first N-1 dimensions "
+            "torch.searchsorted(): boundaries tensor should be 1 dimension or the first N-1 "
+            "dimensions "
             f"of boundaries tensor and input value tensor must match, but we got boundaries tensor "
             f"{list(rows.shape)} and input value tensor {list(values.shape)}"
         )
