@@ -217,7 +217,8 @@ class _Decoder:
         actual = zlib.crc32(memoryview(data)[:found])
         if found != size or actual != crc:
             raise RuntimeError(
-                f"{self.name} is damaged: {name} should be {size} bytes with checksum {crc:08x}, but "
+                f"{self.name} is damaged: {name} should be {size} bytes with checksum {crc:08x}, "
+                "but "
                 f"is {found} with {actual:08x}"
             )
         return data
@@ -282,7 +283,8 @@ class _Decoder:
         tensor_class = Tensor
         if cls != "Tensor":
             tensor_class = getattr(importlib.import_module(_CLASSES[cls]), cls)
-        t = rebuild_tensor(tensor_class, a, requires_grad, str(devices.of(a)), self.decode(attributes))
+        where = str(devices.of(a))
+        t = rebuild_tensor(tensor_class, a, requires_grad, where, self.decode(attributes))
         self.tensors.append(t)
         return t
 
@@ -327,7 +329,7 @@ def _read(file: Any, name: Any, map_location: Any, weights_only: bool) -> Any:
         try:
             manifest = json.loads(archive.read(MANIFEST))
         except (ValueError, zipfile.BadZipFile) as error:
-            raise RuntimeError(f"{name} is damaged: its {MANIFEST} is unreadable: {error}") from None
+            raise RuntimeError(f"{name} is damaged: {MANIFEST} is unreadable: {error}") from None
         if manifest["format"] > FORMAT:
             raise RuntimeError(
                 f"{name} has format {manifest['format']}, and this version of dtorch reads up to "
@@ -344,7 +346,8 @@ def _read(file: Any, name: Any, map_location: Any, weights_only: bool) -> Any:
 
 def _foreign(name: Any, what: str) -> RuntimeError:
     return RuntimeError(
-        f"{name} is {what}, not one that dtorch.save wrote; of torch's own formats none can be read "
+        f"{name} is {what}, not one that dtorch.save wrote; of torch's own formats none can be "
+        "read "
         "yet: convert it with safetensors, or save its values with numpy"
     )
 
@@ -362,7 +365,8 @@ def _unreadable(file: Any, start: int, name: Any) -> RuntimeError:
                 return RuntimeError(f"{name} is truncated: found only {found} bytes")
             expected = sum(n for _, n in json.loads(text)["entries"].values())
             return RuntimeError(
-                f"{name} is truncated: it should hold {expected} bytes of data besides its index of "
+                f"{name} is truncated: it should hold {expected} bytes of data besides its index "
+                "of "
                 f"{size}, found {found} in all"
             )
     if head[:1] == b"\x80":

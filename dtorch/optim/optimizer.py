@@ -60,7 +60,8 @@ def _with_hooks(step: Callable[..., Any]) -> Callable[..., Any]:
             if got is not None:
                 if not (isinstance(got, tuple) and len(got) == 2):
                     raise RuntimeError(
-                        f"{step} must return None or a tuple of (new_args, new_kwargs), but got {got}."
+                        f"{step} must return None or a tuple of (new_args, new_kwargs), but got "
+                        f"{got}."
                     )
                 args, kwargs = got
         out = step(self, *args, **kwargs)
@@ -147,7 +148,8 @@ class Optimizer:
         given = param_group["params"]
         if isinstance(given, set):
             raise TypeError(
-                "optimizer parameters need to be organized in ordered collections, but the ordering "
+                "optimizer parameters need to be organized in ordered collections, but the "
+                "ordering "
                 "of tensors in sets will change between runs. Please use a list instead."
             )
         given = [given] if isinstance(given, Tensor) else list(given)
@@ -171,7 +173,8 @@ class Optimizer:
         for name, default in self.defaults.items():
             if default is required and name not in group:
                 raise ValueError(
-                    f"parameter group didn't specify a value of required optimization parameter {name}"
+                    "parameter group didn't specify a value of required optimization parameter "
+                    f"{name}"
                 )
             group.setdefault(name, default)
         if len(params) != len(set(params)):

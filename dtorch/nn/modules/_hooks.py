@@ -130,7 +130,7 @@ class _Gate:
 
     def __init__(self, xs: tuple[Any, ...], arrived: Callable[[Any], Any]) -> None:
         self.like = [(x._a.shape, x._a.dtype) if isinstance(x, Tensor) else None for x in xs]
-        self.arrived = arrived  # the gradients, None where there is no tensor -> those to go on with
+        self.arrived = arrived  # gradients, None where there is no tensor -> those to go on with
 
     name = "backward_hook"
 
@@ -152,7 +152,7 @@ class _Gate:
 
 
 class _Gates:
-    """One call of a module between two gates: in backward the gradients pass the outer one first."""
+    """One call of a module between two gates: in backward gradients pass the outer one first."""
 
     def __init__(self, module: Hooks) -> None:
         self.module = module

@@ -83,11 +83,11 @@ class State:
 
     def get_extra_state(self) -> Any:
         """More state of a subclass, which goes into its state_dict; see set_extra_state."""
-        raise RuntimeError("Reached a code path in Module.get_extra_state() that should not be called")
+        raise RuntimeError(f"{type(self).__name__} has no get_extra_state()")
 
     def set_extra_state(self, state: Any) -> None:
         """Take up what get_extra_state returned."""
-        raise RuntimeError("Reached a code path in Module.set_extra_state() that should not be called")
+        raise RuntimeError(f"{type(self).__name__} has no set_extra_state()")
 
     def _has_extra_state(self, method: str) -> bool:
         return getattr(type(self), method) is not getattr(State, method)
@@ -150,7 +150,8 @@ class State:
         pending = local_metadata["pending"]
         assign = local_metadata["assign_to_params_buffers"]
         for hook in list(self._load_state_dict_pre_hooks.values()):
-            hook(state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs)
+            hook(state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys,
+                 error_msgs)  # fmt: skip
         own = {
             name: t
             for name, t in itertools.chain(self._parameters.items(), self._buffers.items())
@@ -179,7 +180,8 @@ class State:
                         unexpected_keys.append(key)
 
     def _load_extra_state(
-        self, state_dict: Any, prefix: str, strict: bool, missing: Any, unexpected: Any, pending: Any
+        self, state_dict: Any, prefix: str, strict: bool, missing: Any, unexpected: Any,
+        pending: Any,
     ) -> None:
         key = prefix + EXTRA_STATE
         if self._has_extra_state("set_extra_state"):
@@ -253,9 +255,8 @@ class State:
                     lines.append(f"{what} key(s) in state_dict: {listed}. ")
         lines += errors
         if lines:
-            raise RuntimeError(
-                f"Error(s) in loading state_dict for {type(self).__name__}:\n\t" + "\n\t".join(lines)
-            )
+            title = f"Error(s) in loading state_dict for {type(self).__name__}:"
+            raise RuntimeError("\n\t".join([title, *lines]))
 
 
 def _misfit(key: str, t: Tensor, given: Any) -> str | None:
@@ -274,5 +275,5 @@ def _misfit(key: str, t: Tensor, given: Any) -> str | None:
 
 
 def _fitted(given: Any, t: Tensor) -> Any:
-    """The entry in the shape of the tensor that it is stored in: a scalar was once saved as (1,)."""
+    """The entry in the shape of the tensor that it goes to: a scalar was once saved as (1,)."""
     return given.reshape(t.shape)

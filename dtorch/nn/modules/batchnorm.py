@@ -21,7 +21,8 @@ class _Norm(Module):
     _version = 2
     dims = ()  # how many dimensions an input may have
 
-    def __init__(self, num_features, eps, momentum, affine, track_running_stats, device, dtype, bias):
+    def __init__(self, num_features, eps, momentum, affine, track_running_stats, device, dtype,
+                 bias):  # fmt: skip
         super().__init__()
         self.num_features = num_features
         self.eps = eps

@@ -105,7 +105,8 @@ class Sequential(_Indexed):
     def __add__(self, other):
         if not isinstance(other, Sequential):
             raise ValueError(
-                f"add operator supports only objects of Sequential class, but {type(other)} is given."
+                f"add operator supports only objects of Sequential class, but {type(other)} is "
+                "given."
             )
         return Sequential(*self, *other)
 
@@ -348,7 +349,7 @@ class ParameterDict(Module):
         return ((k, self[k]) for k in self._keys)
 
     def get(self, key, default=None):
-        return self[key] if key in self else default
+        return self[key] if key in self else default  # noqa: SIM401
 
     def setdefault(self, key, default=None):
         """The value of `key`, which is set to `default` first if there is none."""

@@ -147,7 +147,8 @@ class _ConvTranspose(_Conv):
             size = size[-self.n :]
         if len(size) != self.n:
             raise ValueError(
-                f"{type(self).__name__}: for {input.ndim}D input, output_size must have {self.n} or "
+                f"{type(self).__name__}: for {input.ndim}D input, output_size must have {self.n} "
+                "or "
                 f"{input.ndim} elements (got {len(size)})"
             )
         spatial = input.shape[-self.n :]

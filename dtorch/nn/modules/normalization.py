@@ -24,7 +24,8 @@ class LayerNorm(Module):
         self.elementwise_affine = elementwise_affine
         made = {"device": device, "dtype": dtype}
         self.weight = parameter(self.normalized_shape, **made) if elementwise_affine else None
-        self.bias = parameter(self.normalized_shape, **made) if elementwise_affine and bias else None
+        bias = bias and elementwise_affine
+        self.bias = parameter(self.normalized_shape, **made) if bias else None
         self.reset_parameters()
 
     def reset_parameters(self):
@@ -48,7 +49,8 @@ class RMSNorm(Module):
     x: (..., *normalized_shape); eps: None for the dtype's smallest step from 1
     """
 
-    def __init__(self, normalized_shape, eps=None, elementwise_affine=True, device=None, dtype=None):
+    def __init__(self, normalized_shape, eps=None, elementwise_affine=True, device=None,
+                 dtype=None):  # fmt: skip
         super().__init__()
         self.normalized_shape = ntuple(normalized_shape, 1)
         self.eps = eps

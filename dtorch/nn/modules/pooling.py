@@ -91,7 +91,8 @@ class MaxUnpool3d(_MaxUnpool):
 class AvgPool1d(Module):
     """The mean of each window.  x: (N, C, L) or (C, L)"""
 
-    def __init__(self, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True):
+    def __init__(self, kernel_size, stride=None, padding=0, ceil_mode=False,
+                 count_include_pad=True):  # fmt: skip
         super().__init__()
         self.kernel_size = ntuple(kernel_size, 1)
         self.stride = self.kernel_size if stride is None else ntuple(stride, 1)

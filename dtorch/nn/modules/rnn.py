@@ -31,7 +31,7 @@ class RNNBase(Module):
     gates = 1
 
     def __init__(self, input_size, hidden_size, num_layers=1, bias=True, batch_first=False,
-                 dropout=0.0, bidirectional=False, proj_size=0, device=None, dtype=None):  # fmt: skip
+                 dropout=0.0, bidirectional=False, proj_size=0, device=None, dtype=None):
         super().__init__()
         if isinstance(dropout, bool) or not 0 <= dropout <= 1:
             raise ValueError(
@@ -147,7 +147,9 @@ class RNNBase(Module):
         else:
             x = input
             if x.ndim not in (2, 3):
-                raise ValueError(f"{self.mode}: Expected input to be 2D or 3D, got {x.ndim}D instead")
+                raise ValueError(
+                    f"{self.mode}: Expected input to be 2D or 3D, got {x.ndim}D instead"
+                )
             single = x.ndim == 2
             if single:
                 x = x.unsqueeze(1)
@@ -230,7 +232,7 @@ class GRU(RNNBase):
 
 
 class LSTM(RNNBase):
-    __doc__ = f"A long short-term memory (Hochreiter and Schmidhuber, 1997).\n\n    {RNNBase.__doc__}"
+    __doc__ = f"Long short-term memory (Hochreiter and Schmidhuber, 1997).\n\n    {RNNBase.__doc__}"
     gates = 4
 
     def _state_sizes(self):

@@ -94,7 +94,7 @@ class TransformerDecoderLayer(Module):
         self.activation = _activation(activation)
 
     def forward(self, tgt, memory, tgt_mask=None, memory_mask=None, tgt_key_padding_mask=None,
-                memory_key_padding_mask=None, tgt_is_causal=False, memory_is_causal=False):  # fmt: skip
+                memory_key_padding_mask=None, tgt_is_causal=False, memory_is_causal=False):
         def attend_self(x):
             x, _ = self.self_attn(
                 x, x, x, attn_mask=tgt_mask, key_padding_mask=tgt_key_padding_mask,
@@ -154,7 +154,7 @@ class TransformerDecoder(_Stack):
         super().__init__(decoder_layer, num_layers, norm)
 
     def forward(self, tgt, memory, tgt_mask=None, memory_mask=None, tgt_key_padding_mask=None,
-                memory_key_padding_mask=None, tgt_is_causal=None, memory_is_causal=False):  # fmt: skip
+                memory_key_padding_mask=None, tgt_is_causal=None, memory_is_causal=False):
         return self._through(
             tgt, memory, tgt_mask=tgt_mask, memory_mask=memory_mask,
             tgt_key_padding_mask=tgt_key_padding_mask,
@@ -176,10 +176,12 @@ class Transformer(Module):
                    batch_first, norm_first)  # fmt: skip
         norm = {"eps": layer_norm_eps, **made}
         self.encoder = custom_encoder if custom_encoder is not None else TransformerEncoder(
-            TransformerEncoderLayer(*options, **made), num_encoder_layers, LayerNorm(d_model, **norm)
+            TransformerEncoderLayer(*options, **made), num_encoder_layers,
+            LayerNorm(d_model, **norm),
         )  # fmt: skip
         self.decoder = custom_decoder if custom_decoder is not None else TransformerDecoder(
-            TransformerDecoderLayer(*options, **made), num_decoder_layers, LayerNorm(d_model, **norm)
+            TransformerDecoderLayer(*options, **made), num_decoder_layers,
+            LayerNorm(d_model, **norm),
         )  # fmt: skip
         for p in self.parameters():
             if p.ndim > 1:

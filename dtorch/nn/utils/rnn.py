@@ -78,12 +78,14 @@ def pack_padded_sequence(input, lengths, batch_first=False, enforce_sorted=True)
         input = input.transpose(0, 1)
     if len(lengths) != input.shape[1]:
         raise RuntimeError(
-            f"Expected `len(lengths)` to be equal to batch_size, but got {len(lengths)} (batch_size="
+            f"Expected `len(lengths)` to be equal to batch_size, but got {len(lengths)} "
+            "(batch_size="
             f"{input.shape[1]})"
         )
     if min(lengths, default=0) <= 0:
         raise RuntimeError(
-            "Length of all samples has to be greater than 0, but found an element in 'lengths' that "
+            "Length of all samples has to be greater than 0, but found an element in 'lengths' "
+            "that "
             "is <= 0"
         )
     order = None
