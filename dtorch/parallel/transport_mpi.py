@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import sys
+import termios
 import time
+from array import array
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Any
@@ -153,8 +156,21 @@ def _abort_on_exception(mpi: Any) -> None:
         kind: type[BaseException], error: BaseException, trace: TracebackType | None
     ) -> None:
         show(kind, error, trace)
-        sys.stdout.flush()
-        sys.stderr.flush()
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+            _drain(stream)
         mpi.COMM_WORLD.Abort(1)
 
     sys.excepthook = report_and_abort
+
+
+def _drain(stream: Any) -> None:
+    """Wait, 2 s at most, until mpirun has read what we wrote: an abort loses the rest."""
+    unread = array("i", [1])
+    deadline = time.monotonic() + 2.0
+    try:
+        while unread[0] and time.monotonic() < deadline:
+            fcntl.ioctl(stream.fileno(), termios.FIONREAD, unread)
+            time.sleep(0.05)  # also for passing it on
+    except OSError:
+        pass  # not a pipe: nothing to wait for
