@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from ..op import op
 from .activation import relu
+from .dropout import dropout as drop
 from .index import select
-from .join import chunk, stack
+from .join import cat, chunk, stack
 from .linear import linear
 from .pointwise import sigmoid, tanh
+from .shape import transpose
 
 
 def _order(steps, reverse):
@@ -290,7 +292,58 @@ def rnn(x, hx, w_ih, w_hh, b_ih=None, b_hh=None, reverse=False, nonlinearity="ta
     return y, select(y, 0, 0 if reverse else len(x) - 1)
 
 
+# ---- several layers, as torch.lstm and its kin -----------------------------------------------
+
+
+def _layers(name, one, states):
+    """torch's function of several layers and directions; `one` runs one of each."""
+
+    def function(input, hx, params, has_biases, num_layers, dropout, train, bidirectional,
+                 batch_first):  # fmt: skip
+        hx = (hx,) if states == 1 else tuple(hx)
+        directions, each = 1 + bidirectional, 4 if has_biases else 2
+        count = num_layers * directions
+        if len(hx) != states or len(params) != count * each:
+            raise RuntimeError(
+                f"{name}: expected {states} states and {count * each} parameters, but got {len(hx)} and "
+                f"{len(params)}"
+            )
+        x = transpose(input, 0, 1) if batch_first else input
+        finals = []
+        for i in range(0, count, directions):
+            if i and dropout:
+                x = drop(x, dropout, train)
+            ys = []
+            for k in range(i, i + directions):
+                begin = tuple(select(s, 0, k) for s in hx)
+                y, final = one(x, begin, *params[k * each : (k + 1) * each], reverse=k > i)
+                ys.append(y)
+                finals.append(final)
+            x = ys[0] if directions == 1 else cat(ys, 2)
+        y = transpose(x, 0, 1) if batch_first else x
+        return (y, *(stack(list(part)) for part in zip(*finals)))
+
+    function.__name__ = function.__qualname__ = name
+    function.__doc__ = (
+        "Layers over a sequence (T, N, I) or, with batch_first, (N, T, I): the output, and each state "
+        "after the last step, (layers * directions, N, H)"
+    )
+    return function
+
+
+def _single(one, **options):
+    """A layer whose state is h alone, in the form of lstm."""
+
+    def layer(x, hx, *weights, reverse):
+        y, h = one(x, *hx, *weights, reverse=reverse, **options)
+        return y, (h,)
+
+    return layer
+
+
 FUNCTIONS = {
     "lstm_cell": lstm_cell, "gru_cell": gru_cell, "rnn_tanh_cell": rnn_tanh_cell,
-    "rnn_relu_cell": rnn_relu_cell,
+    "rnn_relu_cell": rnn_relu_cell, "lstm": _layers("lstm", lstm, 2),
+    "gru": _layers("gru", _single(gru), 1), "rnn_tanh": _layers("rnn_tanh", _single(rnn), 1),
+    "rnn_relu": _layers("rnn_relu", _single(rnn, nonlinearity="relu"), 1),
 }  # fmt: skip
