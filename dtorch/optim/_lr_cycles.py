@@ -3,6 +3,7 @@
 # mypy: disallow-untyped-defs=False
 from __future__ import annotations
 
+from bisect import bisect_left
 from math import cos, pi
 
 from ._lr_base import LRScheduler, check_optimizer, each_group, set_rate
@@ -105,7 +106,8 @@ class CyclicLR(LRScheduler):
             for lr, group in zip(base_lrs, optimizer.param_groups):
                 set_rate(group, lr)
         if cycle_momentum:
-            self.use_beta1 = _cycle_momentum(optimizer, base_momentum, max_momentum, last_epoch == -1)
+            begin = last_epoch == -1
+            self.use_beta1 = _cycle_momentum(optimizer, base_momentum, max_momentum, begin)
         super().__init__(optimizer, last_epoch)
         self.base_lrs = base_lrs
 
@@ -164,7 +166,8 @@ class OneCycleLR(LRScheduler):
             self.phases = [up, (end, "max_lr", "min_lr", "base_momentum", "max_momentum")]
         highest = each_group("max_lr", optimizer, max_lr)
         if cycle_momentum:
-            self.use_beta1 = _cycle_momentum(optimizer, base_momentum, max_momentum, last_epoch == -1)
+            begin = last_epoch == -1
+            self.use_beta1 = _cycle_momentum(optimizer, base_momentum, max_momentum, begin)
         if last_epoch == -1:
             for group, high in zip(optimizer.param_groups, highest):
                 low = high / div_factor
@@ -177,13 +180,9 @@ class OneCycleLR(LRScheduler):
                 f"Tried to step {self.last_epoch} times. The specified number of total steps is "
                 f"{self.total_steps}"
             )
-        start = 0.0
-        for end, *names in self.phases[:-1]:
-            if self.last_epoch <= end:
-                break
-            start = end
-        else:
-            end, *names = self.phases[-1]
+        ends = [end for end, *_ in self.phases]
+        i = bisect_left(ends[:-1], self.last_epoch)
+        start, (end, *names) = ends[i - 1] if i else 0.0, self.phases[i]
         part = (self.last_epoch - start) / (end - start)
         weight = (1 - cos(pi * part)) / 2 if self.anneal_strategy == "cos" else part
         lrs = []

@@ -340,7 +340,7 @@ class Optimizer:
             hook(self)
 
     def _fitted(self, value: Any, p: Tensor, key: str | None = None) -> Any:
-        """A copy of saved state with its tensors in the dtype and on the device of the parameter."""
+        """A copy of saved state, its tensors in the dtype and on the device of the parameter."""
         if key in self.scalars:
             return counter() + float(value)  # a plain number in torch's older checkpoints
         if isinstance(value, Tensor):
@@ -362,7 +362,9 @@ class Optimizer:
         """Call hook(optimizer, args, kwargs) after step."""
         return _add(self._step_post_hooks, hook)
 
-    def register_state_dict_pre_hook(self, hook: Callable[..., Any], prepend: bool = False) -> Handle:
+    def register_state_dict_pre_hook(
+        self, hook: Callable[..., Any], prepend: bool = False
+    ) -> Handle:
         """Call hook(optimizer) before state_dict."""
         return _add(self._state_dict_pre_hooks, hook, prepend)
 

@@ -12,7 +12,8 @@ import dtorch
 from dtorch import nn, optim
 
 CONFIGS = {
-    "SGD": [{"lr": 0.1}, {"momentum": 0.9}, {"momentum": 0.9, "dampening": 0.5, "weight_decay": 0.1},
+    "SGD": [{"lr": 0.1}, {"momentum": 0.9},
+            {"momentum": 0.9, "dampening": 0.5, "weight_decay": 0.1},
             {"momentum": 0.9, "nesterov": True, "weight_decay": 0.1, "maximize": True}],
     "Adam": [{}, {"weight_decay": 0.1, "amsgrad": True}, {"maximize": True, "betas": (0.5, 0.7)}],
     "AdamW": [{}, {"lr": 0.1, "weight_decay": 0.3, "amsgrad": True}],
@@ -53,8 +54,8 @@ def assert_same(got, expected, rtol=1e-9, atol=1e-12):
     if isinstance(expected, torch.Tensor):
         assert isinstance(got, dtorch.Tensor)
         assert str(got.dtype).split(".")[1] == str(expected.dtype).split(".")[1]
-        exact = [x.detach().to(lib.float64).numpy() for lib, x in ((dtorch, got), (torch, expected))]
-        np.testing.assert_allclose(*exact, rtol, atol)
+        exact = got.detach().to(dtorch.float64).numpy()
+        np.testing.assert_allclose(exact, expected.detach().double().numpy(), rtol, atol)
     elif isinstance(expected, dict):
         assert list(got) == list(expected) or set(got) == set(expected)
         for k in expected:
@@ -209,7 +210,8 @@ SCHEDULERS = {
         o, [0.3, 0.2], epochs=4, steps_per_epoch=5, anneal_strategy="linear", three_phase=True
     ),
     "sequential": lambda s, o: s.SequentialLR(
-        o, [s.LinearLR(o, 0.1, 1.0, 4), s.CosineAnnealingLR(o, 10), s.ExponentialLR(o, 0.5)], [4, 12]
+        o, [s.LinearLR(o, 0.1, 1.0, 4), s.CosineAnnealingLR(o, 10), s.ExponentialLR(o, 0.5)],
+        [4, 12],
     ),
     "chained": lambda s, o: s.ChainedScheduler([s.ConstantLR(o, 0.1, 5), s.ExponentialLR(o, 0.9)]),
 }  # fmt: skip
@@ -218,7 +220,8 @@ SCHEDULERS = {
 def rates(lib, make, opt_name="SGD", restart_at=None):
     p, q = (lib.nn.Parameter(lib.ones(1)) for _ in range(2))
     options = {"momentum": 0.9} if opt_name == "SGD" else {}
-    opt = getattr(lib.optim, opt_name)([{"params": p}, {"params": q, "lr": 0.05}], lr=0.1, **options)
+    groups = [{"params": p}, {"params": q, "lr": 0.05}]
+    opt = getattr(lib.optim, opt_name)(groups, lr=0.1, **options)
     scheduler = make(lib.optim.lr_scheduler, opt)
     rows = []
     for step in range(18):

@@ -32,7 +32,8 @@ DTYPES = ["uint8", "int8", "int16", "int32", "int64", "float16", "bfloat16", "fl
 @pytest.mark.parametrize("name", DTYPES)
 @pytest.mark.parametrize("shape", [(), (0, 3), (2, 3)])
 def test_every_dtype_and_shape_comes_back(name, shape):
-    t = dtorch.from_numpy(np.arange(np.prod(shape, dtype=int)).reshape(shape)).to(getattr(dtorch, name))
+    values = np.arange(np.prod(shape, dtype=int)).reshape(shape)
+    t = dtorch.from_numpy(values).to(getattr(dtorch, name))
     got = through(t)
     assert got.dtype is t.dtype
     assert got.shape == t.shape
@@ -100,7 +101,8 @@ def test_state_dicts_need_no_pickle():
     assert got[0]._metadata == model.state_dict()._metadata
     nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3)).load_state_dict(got[0])
     opt.load_state_dict(got[1])
-    assert got[1]["state"][0]["exp_avg"].tolist() == opt.state_dict()["state"][0]["exp_avg"].tolist()
+    saved, now = (s["state"][0]["exp_avg"].tolist() for s in (got[1], opt.state_dict()))
+    assert saved == now
     scheduler.load_state_dict(got[2])
 
 
@@ -177,7 +179,8 @@ def test_a_view_outside_its_memory_is_refused():
 
 
 @pytest.mark.parametrize(
-    "where", ["cpu", dtorch.device("cpu"), {"cpu": "cpu"}, lambda t, place: t, lambda t, place: None]
+    "where",
+    ["cpu", dtorch.device("cpu"), {"cpu": "cpu"}, lambda t, place: t, lambda t, place: None],
 )
 def test_map_location(where):
     assert through(dtorch.ones(2), map_location=where).tolist() == [1, 1]
