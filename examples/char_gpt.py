@@ -51,7 +51,7 @@ class GPT(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.head = nn.Linear(width, vocabulary, bias=False)
         for m in self.modules():
-            if isinstance(m, (nn.Linear, nn.Embedding)):
+            if isinstance(m, nn.Embedding):
                 nn.init.normal_(m.weight, std=0.02)
 
     def forward(self, tokens):
@@ -80,11 +80,11 @@ def write(model, start, length: int, context: int):
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--steps", type=int, default=300)
-    parser.add_argument("--batch-size", type=int, default=16, help="of all ranks together")
+    parser.add_argument("--batch-size", type=int, default=32, help="of all ranks together")
     parser.add_argument("--context", type=int, default=64)
     parser.add_argument("--width", type=int, default=128)
-    parser.add_argument("--layers", type=int, default=4)
-    parser.add_argument("--lr", type=float, default=4e-3)
+    parser.add_argument("--layers", type=int, default=3)
+    parser.add_argument("--lr", type=float, default=1.5e-3)
     parser.add_argument("--sample", type=int, default=200, help="characters to write at the end")
     args = parser.parse_args()
 
