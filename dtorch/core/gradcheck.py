@@ -38,14 +38,14 @@ def gradcheck(
     atol, rtol: the tolerances; |analytical - numerical| <= atol + rtol * |numerical|
     nondet_tol: by how much two runs of the same backward may differ
     check_grad_dtypes: require that a gradient has the dtype of its input
-    fast_mode: accepted for torch's sake; the whole Jacobian is always compared
+    fast_mode: compare u^T J v for one random pair of directions instead of the whole Jacobian J
 
     Returns True; where they differ, raises GradcheckError that names the input, the output and the
     entries, or returns False unless raise_exception.
     """
     args = (inputs,) if isinstance(inputs, Tensor) else tuple(inputs)
     try:
-        _check(func, args, eps, atol, rtol, nondet_tol, check_grad_dtypes)
+        _check(func, args, eps, atol, rtol, nondet_tol, check_grad_dtypes, fast_mode)
     except GradcheckError:
         if raise_exception:
             raise
@@ -88,6 +88,7 @@ def gradgradcheck(
     return gradcheck(
         gradient, (*args, *cotangents), eps=eps, atol=atol, rtol=rtol,
         raise_exception=raise_exception, nondet_tol=nondet_tol, check_grad_dtypes=check_grad_dtypes,
+        fast_mode=fast_mode,
     )  # fmt: skip
 
 
@@ -114,11 +115,12 @@ def _random_like(y: Tensor, rng: Any) -> Tensor:
 
 
 def _check(func: Any, args: Any, eps: float, atol: float, rtol: float, nondet_tol: float,
-           check_grad_dtypes: bool) -> None:  # fmt: skip
+           check_grad_dtypes: bool, fast: bool) -> None:  # fmt: skip
     _check_inputs(args)
     outputs = _listed(func(*args))
     wanted = [i for i, x in enumerate(args) if _requires(x)]
-    numerical = {i: _numerical(func, args, i, eps) for i in wanted}
+    directions = {i: _directions(args[i]._a, fast) for i in wanted}
+    numerical = {i: _numerical(func, args, i, directions[i], eps) for i in wanted}
     for j, y in enumerate(outputs):
         if not _requires(y):
             for i in wanted:
@@ -128,16 +130,42 @@ def _check(func: Any, args: Any, eps: float, atol: float, rtol: float, nondet_to
                         f"require grad but depends on input {i}"
                     )
             continue
-        analytical = _analytical(y, [args[i] for i in wanted], check_grad_dtypes)
-        again = _analytical(y, [args[i] for i in wanted], check_grad_dtypes)
+        cotangents = _directions(y._a, fast)
+        analytical = _analytical(y, [args[i] for i in wanted], cotangents, check_grad_dtypes)
+        again = _analytical(y, [args[i] for i in wanted], cotangents, check_grad_dtypes)
         for i, a, b in zip(wanted, analytical, again):
-            _compare(i, j, a, numerical[i][j], atol, rtol)
+            n = numerical[i][j]
+            if fast and n.size and a.size:  # both as u^T J v: (1, 1)
+                n, projected = n @ _rows(cotangents).T, _rows(directions[i]) @ a
+            else:
+                projected = a
+            _compare(i, j, projected, n, atol, rtol)
             if a.size and abs(a - b).max() > nondet_tol:
                 raise GradcheckError(
                     f"Backward is not reentrant, i.e., running backward with same input and "
                     f"grad_output multiple times gives different values (output {j}, input {i}), "
                     "although analytical gradient matches numerical gradient"
                 )
+
+
+def _directions(a: Any, fast: bool) -> list[Any]:
+    """Arrays like `a` along which to differentiate: a random one, or each real and imaginary unit."""
+    xp = backend.of(a)
+    if not a.size:
+        return []
+    if fast:
+        return [_random_like(wrap(a), backend.cpu.random.default_rng(1))._a]
+    units = []
+    for where in backend.cpu.ndindex(a.shape):
+        for one in (1, 1j) if a.dtype.kind == "c" else (1,):
+            unit = xp.zeros(a.shape, a.dtype)
+            unit[where] = one
+            units.append(unit)
+    return units
+
+
+def _rows(arrays: list[Any]) -> Any:
+    return backend.cpu.stack([_reals(a) for a in arrays])
 
 
 def _check_inputs(args: Any) -> None:
@@ -155,7 +183,7 @@ def _check_inputs(args: Any) -> None:
                     "precision floating point or complex.",
                     stacklevel=4,
                 )
-            if any(s == 0 and n > 1 for s, n in zip(x._a.strides, x._a.shape)):
+            if x._a.size and any(s == 0 and n > 1 for s, n in zip(x._a.strides, x._a.shape)):
                 raise RuntimeError(
                     f"The {i}th input has a dimension with stride 0. gradcheck only supports inputs "
                     "that are non-overlapping to be able to compute the numerical gradients "
@@ -172,32 +200,29 @@ def _reals(a: Any) -> Any:
     return flat.astype("complex128").view("float64")
 
 
-def _numerical(func: Any, args: Any, which: int, eps: float) -> list[Any]:
-    """For each output, its Jacobian by central differences.  (reals of the input, of the output)"""
+def _numerical(func: Any, args: Any, which: int, directions: list[Any], eps: float) -> list[Any]:
+    """For each output, its central differences.  (directions, reals of the output)"""
     x = args[which]._a
-    xp = backend.of(x)
     before = x.copy()
+    args = _detached(args)
 
-    def at(where: Any, step: Any) -> list[Any]:
-        x[where] = before[where] + step
-        # detached, and copied: func may return its input, or a view of it
+    def at(step: Any) -> list[Any]:
+        x[...] = before + step
+        # copied: func may return its input, or a view of it
         ys = [_reals(y._a).copy() for y in _listed(func(*args))]
-        x[where] = before[where]
+        x[...] = before
         return ys
 
-    rows: list[list[Any]] = []
-    steps = (eps, 1j * eps) if x.dtype.kind == "c" else (eps,)
     with no_grad():
-        n_outputs = len(_listed(func(*_detached(args))))
-        args = _detached(args)
-        for where in backend.cpu.ndindex(x.shape):
-            for step in steps:
-                up, down = at(where, step), at(where, -step)
-                rows.append([(a - b) / (2 * eps) for a, b in zip(up, down)])
-        empty = [] if rows else [_reals(y._a) for y in _listed(func(*args))]
-    if not rows:
-        return [xp.zeros((0, y.size)) for y in empty]
-    return [backend.cpu.stack([row[j] for row in rows]) for j in range(n_outputs)]
+        rows = [
+            [(up - down) / (2 * eps) for up, down in zip(at(eps * d), at(-eps * d))]
+            for d in directions
+        ]
+        outputs = at(0 * before)
+    return [
+        backend.cpu.stack([row[j] for row in rows]) if rows else backend.cpu.zeros((0, y.size))
+        for j, y in enumerate(outputs)
+    ]
 
 
 def _detached(args: Any) -> tuple[Any, ...]:
@@ -213,19 +238,13 @@ def _detached(args: Any) -> tuple[Any, ...]:
     return tuple(result)
 
 
-def _analytical(y: Tensor, xs: list[Tensor], check_dtypes: bool) -> list[Any]:
-    """The Jacobian of y with respect to each of xs by backward.  (reals of the input, of the output)"""
-    a = y._a
-    xp = backend.of(a)
+def _analytical(y: Tensor, xs: list[Tensor], cotangents: list[Any], check_dtypes: bool) -> list[Any]:
+    """The gradients of y with respect to each of xs.  (reals of the input, cotangents)"""
     columns: list[list[Any]] = [[] for _ in xs]
-    ones = (1, 1j) if a.dtype.kind == "c" else (1,)
-    for where in backend.cpu.ndindex(a.shape):
-        for one in ones:
-            g = xp.zeros(a.shape, a.dtype)
-            g[where] = one
-            got = grad(y, xs, wrap(g), retain_graph=True, allow_unused=True)
-            for column, x, gx in zip(columns, xs, got):
-                column.append(_reals(_fitting(x, gx, check_dtypes)))
+    for g in cotangents:
+        got = grad(y, xs, wrap(g), retain_graph=True, allow_unused=True)
+        for column, x, gx in zip(columns, xs, got):
+            column.append(_reals(_fitting(x, gx, check_dtypes)))
     return [
         backend.cpu.stack(column, axis=1) if column else backend.cpu.zeros((_reals(x._a).size, 0))
         for column, x in zip(columns, xs)

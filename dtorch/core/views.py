@@ -126,7 +126,7 @@ def check_writable(t: Tensor, recorded: bool) -> None:
                 "a view of a leaf Variable that requires grad is being used in an in-place operation."
             )
     a = t._a
-    if 0 in a.strides and any(s == 0 and n > 1 for s, n in zip(a.strides, a.shape)):
+    if 0 in a.strides and a.size and any(s == 0 and n > 1 for s, n in zip(a.strides, a.shape)):
         raise RuntimeError(
             "unsupported operation: more than one element of the written-to tensor refers to a "
             "single memory location. Please clone() the tensor before performing the operation."

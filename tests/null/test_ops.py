@@ -21,7 +21,7 @@ CASES = [
 ]
 COMPARED = [c for c in CASES if c.values[1].reference]
 DIFFERENTIATED = [c for c in CASES if c.values[1].grad]
-TOLERANCE = {"float64": 1e-9, "float32": 2e-4, "complex128": 1e-9, "complex64": 2e-4}
+TOLERANCE = {"float16": 2e-2, "float64": 1e-9, "float32": 2e-4, "complex128": 1e-9, "complex64": 2e-4}
 
 
 def function(library: Any, name: str) -> Any:
@@ -83,18 +83,17 @@ def array(t: Any) -> Any:
     if not isinstance(t, (torch.Tensor, dtorch.Tensor)):
         return t
     t = t.detach()
-    t = t.resolve_conj().resolve_neg() if isinstance(t, torch.Tensor) else t
-    return t.numpy()
+    return t.numpy(force=True)  # force: torch has lazy zeros and conjugates
 
 
-def same(got: Any, expected: Any, floats: str, what: str) -> None:
+def same(got: Any, expected: Any, what: str) -> None:
     assert isinstance(got, dtorch.Tensor) == isinstance(expected, torch.Tensor), what
     a, b = array(got), array(expected)
     if isinstance(got, dtorch.Tensor):
         assert str(got.dtype).split(".")[1] == str(expected.dtype).split(".")[1], what
         assert tuple(got.shape) == tuple(expected.shape), what
-    tolerance = TOLERANCE[floats]
     if np.asarray(a).dtype.kind in "fc":
+        tolerance = TOLERANCE[np.asarray(a).dtype.name]
         np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance, err_msg=what)
     else:
         np.testing.assert_array_equal(a, b, err_msg=what)
@@ -118,15 +117,19 @@ def compare(name: str, sample: Sample, floats: str, layout: Any = plain) -> None
     torch_leaves, expected = run(torch, name, sample, floats, layout)
     assert len(got) == len(expected)
     for i, (a, b) in enumerate(zip(got, expected)):
-        same(a, b, floats, f"result {i}")
+        same(a, b, f"result {i}")
     mine = gradients(dtorch, leaves, got)
-    theirs = gradients(torch, torch_leaves, expected)
+    try:
+        theirs = gradients(torch, torch_leaves, expected)
+    except RuntimeError as error:  # torch has no derivative here: finite differences judge ours
+        assert "not implemented" in str(error) or "depends on" in str(error), error
+        return
     assert len(mine) == len(theirs), "one of the two has no gradient at all"
     for i, (a, b, leaf) in enumerate(zip(mine, theirs, leaves)):
         # None and zeros mean the same, and an op may say either
         a = dtorch.from_numpy(np.zeros_like(array(leaf))) if a is None else a
         b = torch.from_numpy(np.zeros_like(array(leaf))) if b is None else b
-        same(a, b, floats, f"gradient of tensor {i}")
+        same(a, b, f"gradient of tensor {i}")
 
 
 @pytest.mark.parametrize(("name", "sample"), COMPARED)
@@ -173,8 +176,8 @@ def _differentiable(name: str, sample: Sample) -> tuple[Any, list[Any]]:
 def test_finite_differences(name: str, sample: Sample) -> None:
     call, leaves = _differentiable(name, sample)
     if leaves and any(r.requires_grad for r in call(*leaves)):
-        assert gradcheck(call, leaves, nondet_tol=1e-12)
-        assert gradgradcheck(call, leaves, atol=1e-4, nondet_tol=1e-12)
+        assert gradcheck(call, leaves, fast_mode=True, nondet_tol=1e-12)
+        assert gradgradcheck(call, leaves, atol=1e-4, fast_mode=True, nondet_tol=1e-12)
 
 
 def test_each_op_has_a_sample() -> None:
@@ -206,7 +209,8 @@ def _ops_that_run() -> set[str]:
                 roots = [r for r in results if isinstance(r, dtorch.Tensor) and r.requires_grad]
                 if roots and leaves:
                     ones = [dtorch.ones(tuple(r.shape), dtype=r.dtype, requires_grad=True) for r in roots]
-                    first = grad(roots, leaves, ones, create_graph=True, allow_unused=True)
+                    grad(roots, leaves, ones, retain_graph=True, allow_unused=True)
+                    first = grad(roots, leaves, ones, create_graph=sample.grad, allow_unused=True)
                     again = [g for g in first if g is not None and g.requires_grad]
                     if again:
                         cotangents = [dtorch.ones(tuple(g.shape), dtype=g.dtype) for g in again]
