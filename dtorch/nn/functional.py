@@ -37,7 +37,8 @@ def _or_in_place(function, position):
     def public(input, *args, inplace=False, **kwargs):
         if not isinstance(input, Tensor):
             raise TypeError(
-                f"{function.__name__}(): argument 'input' must be Tensor, not {type(input).__name__}"
+                f"{function.__name__}(): argument 'input' must be Tensor, not "
+                f"{type(input).__name__}"
             )
         if len(args) >= position:
             inplace, args = args[position - 1], args[: position - 1] + args[position:]
@@ -114,8 +115,8 @@ def _over_dim(function):
     def public(input, dim=None, _stacklevel=3, dtype=None):
         if dim is None:
             warnings.warn(
-                f"Implicit dimension choice for {function.__name__} has been deprecated. Change the "
-                "call to include dim=X as an argument.",
+                f"Implicit dimension choice for {function.__name__} has been deprecated. Change "
+                "the call to include dim=X as an argument.",
                 stacklevel=_stacklevel - 1,
             )
             dim = 0 if input.ndim in (0, 1, 3) else 1
@@ -182,8 +183,8 @@ def _with_indices(function):
     fractional_max_pool3d_with_indices,
 ) = map(
     _with_indices,
-    (max_pool1d, max_pool2d, max_pool3d, adaptive_max_pool1d, adaptive_max_pool2d, adaptive_max_pool3d,
-     fractional_max_pool2d, fractional_max_pool3d),
+    (max_pool1d, max_pool2d, max_pool3d, adaptive_max_pool1d, adaptive_max_pool2d,
+     adaptive_max_pool3d, fractional_max_pool2d, fractional_max_pool3d),
 )  # fmt: skip
 
 # ---- normalization, dropout, attention -------------------------------------------------------
@@ -270,7 +271,8 @@ multilabel_margin_loss = _with_reduction(_margin.multilabel_margin_loss)
 
 @_checked
 def linear_cross_entropy(input, linear_weight, target, *, linear_bias=None, weight=None,
-                         reduction="mean", ignore_index=None, label_smoothing=0.0, options=None):  # fmt: skip
+                         reduction="mean", ignore_index=None, label_smoothing=0.0,
+                         options=None):  # fmt: skip
     """cross_entropy(linear(input, linear_weight, linear_bias), target)"""
     out = linear_weight.shape[:-1]
     rows = linear_weight.reshape(-1, linear_weight.shape[-1])

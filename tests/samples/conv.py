@@ -17,7 +17,8 @@ SAMPLES = {
         call(arr(4, 6, 5), arr(8, 1, 3, 3), padding=1, groups=4),
     ],
     "nn.functional.conv3d": [
-        call(VOLUME, arr(3, 2, 2, 3, 2), B3, padding=1), call(VOLUME, arr(2, 1, 2, 2, 2), stride=2, groups=2),
+        call(VOLUME, arr(3, 2, 2, 3, 2), B3, padding=1),
+        call(VOLUME, arr(2, 1, 2, 2, 2), stride=2, groups=2),
     ],
     "nn.functional.conv_transpose1d": [
         call(LINE, arr(4, 3, 3), B3), call(LINE, arr(4, 2, 3), B4, 2, 1, 1, 2),
@@ -28,5 +29,5 @@ SAMPLES = {
     ],
     "nn.functional.conv_transpose3d": [call(arr(1, 2, 2, 3, 2), arr(2, 3, 2, 2, 2), B3, stride=2)],
     "nn.functional.unfold": [call(IMAGE, (2, 3)), call(IMAGE, 2, 2, 1, 2)],
-    "nn.functional.fold": [call(arr(2, 12, 6), (4, 3), (2, 2)), call(arr(2, 4, 9), 5, 2, 1, 1, 2, grad=False)],
+    "nn.functional.fold": [call(arr(2, 12, 6), (4, 3), (2, 2)), call(arr(2, 4, 9), 5, 2, 1, 1, 2)],
 }  # fmt: skip

@@ -22,7 +22,8 @@ SAMPLES = {
     ],
     "nn.functional.interpolate": [
         call(IMAGE, scale_factor=2), call(IMAGE, (3, 7), mode="nearest-exact"),
-        call(IMAGE, (3, 7), mode="bilinear"), call(IMAGE, (7, 3), mode="bilinear", align_corners=True),
+        call(IMAGE, (3, 7), mode="bilinear"),
+        call(IMAGE, (7, 3), mode="bilinear", align_corners=True),
         call(IMAGE, scale_factor=(1.5, 2.0), mode="bicubic"), call(IMAGE, (3, 3), mode="area"),
         call(arr(1, 2, 5), 8, mode="linear"), call(arr(1, 1, 3, 2, 3), 4, mode="trilinear"),
         call(IMAGE, (3, 2), mode="bilinear", antialias=True),
@@ -35,7 +36,9 @@ SAMPLES = {
             ("bilinear", "reflection", False), ("nearest", "zeros", False),
         )
     ],
-    "nn.functional.affine_grid": [call(arr(2, 2, 3), (2, 1, 3, 4)), call(arr(1, 3, 4), (1, 1, 2, 2, 3), True)],
+    "nn.functional.affine_grid": [
+        call(arr(2, 2, 3), (2, 1, 3, 4)), call(arr(1, 3, 4), (1, 1, 2, 2, 3), True),
+    ],
     "nn.functional.pixel_shuffle": [call(IMAGE, 2)],
     "nn.functional.pixel_unshuffle": [call(arr(1, 2, 4, 6), 2)],
     "nn.functional.channel_shuffle": [call(IMAGE, 2)],

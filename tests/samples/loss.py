@@ -13,7 +13,8 @@ NONE, SUM = {"reduction": "none"}, {"reduction": "sum"}
 
 SAMPLES = {
     "nn.functional.cross_entropy": [
-        call(X, T), call(X, T, **NONE), call(X, T, **SUM), call(MAPS, LABELS), call(arr(5), np.array(2)),
+        call(X, T), call(X, T, **NONE), call(X, T, **SUM), call(MAPS, LABELS),
+        call(arr(5), np.array(2)),
         call(X, T, ignore_index=int(T[0])), call(X, T, label_smoothing=0.2),
         call(MAPS, LABELS, label_smoothing=0.1, ignore_index=1, **NONE), call(X, P),
         call(X, P, label_smoothing=0.1, **SUM),
@@ -51,6 +52,7 @@ SAMPLES = {
     ],
     "nn.functional.ctc_loss": [
         # its gradient is that of log_softmax and the loss together, as torch's is
-        call(-arr(6, 2, 4, low=0.5), ints(2, 2, high=3) + 1, np.array([6, 5]), np.array([2, 1]), grad=False),
+        call(-arr(6, 2, 4, low=0.5), ints(2, 2, high=3) + 1, np.array([6, 5]), np.array([2, 1]),
+             grad=False),
     ],
 }  # fmt: skip

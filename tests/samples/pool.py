@@ -15,9 +15,7 @@ def _each(name, *options):
 
 
 def _size(n, *more):
-    return [
-        call(x, 3, **kw) for x in ({1: LINE, 2: IMAGE, 3: VOLUME}[n],) for kw in ({}, *more)
-    ]
+    return [call(x, 3, **kw) for x in ({1: LINE, 2: IMAGE, 3: VOLUME}[n],) for kw in ({}, *more)]
 
 
 SAMPLES = (
@@ -28,11 +26,13 @@ SAMPLES = (
     )
     | _each(
         "avg_pool", {"kernel_size": 2}, {"kernel_size": 3, "stride": 2, "padding": 1},
-        {"kernel_size": 3, "stride": 2, "padding": 1, "ceil_mode": True, "count_include_pad": False},
+        {"kernel_size": 3, "stride": 2, "padding": 1, "ceil_mode": True,
+         "count_include_pad": False},
     )
     | {f"nn.functional.adaptive_avg_pool{n}d": _size(n) for n in (1, 2, 3)}
     | {
-        f"nn.functional.adaptive_max_pool{n}d": _size(n, {"return_indices": True}) for n in (1, 2, 3)
+        f"nn.functional.adaptive_max_pool{n}d": _size(n, {"return_indices": True})
+        for n in (1, 2, 3)
     }
     | {
         "nn.functional.lp_pool1d": [call(arr(2, 2, 9, low=0.5), 2, 3)],

@@ -17,7 +17,12 @@ def _layers(gates, states, bidirectional=False, batch_first=False):
         w
         for layer in range(2)
         for _ in range(both)
-        for w in (arr(n, 4 * both if layer else 3), arr(n, 4, seed=1), arr(n, seed=2), arr(n, seed=3))
+        for w in (
+            arr(n, 4 * both if layer else 3),
+            arr(n, 4, seed=1),
+            arr(n, seed=2),
+            arr(n, seed=3),
+        )
     ]
     hx = [arr(2 * both, 2, 4, seed=i) for i in range(states)]
     x = arr(2, 3, 3) if batch_first else arr(3, 2, 3)

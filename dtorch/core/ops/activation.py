@@ -6,7 +6,6 @@ from __future__ import annotations
 import math
 
 from ..op import op
-
 from .index import narrow
 from .pointwise import abs as abs_
 from .pointwise import clamp_max, erf, exp, sigmoid, tanh, where
@@ -254,17 +253,14 @@ def _prelu(xp, x, w):
     return xp.where(x > 0, x, x * w)
 
 
-_prelu.vjp(
-    lambda g, y, x, w: where(x > 0, g, g * w), lambda g, y, x, w: where(x > 0, g * 0, g * x)
-)
+_prelu.vjp(lambda g, y, x, w: where(x > 0, g, g * w), lambda g, y, x, w: where(x > 0, g * 0, g * x))
 
 
 def prelu(input, weight):
     """input where it is positive, else weight * input; one weight, or one a channel (dim 1)"""
     if weight.ndim > 1:
         raise RuntimeError(
-            "prelu: Expected `weight` to be a scalar or 1D tensor, but got: ndim = "
-            f"{weight.ndim}"
+            f"prelu: Expected `weight` to be a scalar or 1D tensor, but got: ndim = {weight.ndim}"
         )
     n = weight.shape[0] if weight.ndim else 1
     if n != 1:

@@ -108,8 +108,8 @@ def scaled_dot_product_attention(query, key, value, attn_mask=None, dropout_p=0.
             )
         if t.ndim < 2:
             raise RuntimeError(
-                f"Expected query, key, and value to all be  at least 2 dimensional, but got {name} of "
-                f"{t.ndim} dimensions"
+                f"Expected query, key, and value to all be  at least 2 dimensional, but got {name} "
+                f"of {t.ndim} dimensions"
             )
     if attn_mask is not None and is_causal:
         raise RuntimeError("Explicit attn_mask should not be set when is_causal=True")
@@ -118,7 +118,11 @@ def scaled_dot_product_attention(query, key, value, attn_mask=None, dropout_p=0.
             "expected query (..., L, E), key (..., S, E) and value (..., S, Ev), but got "
             f"{list(query.shape)}, {list(key.shape)} and {list(value.shape)}"
         )
-    if attn_mask is not None and attn_mask.dtype.category != 0 and attn_mask.dtype is not query.dtype:
+    if (
+        attn_mask is not None
+        and attn_mask.dtype.category != 0
+        and attn_mask.dtype is not query.dtype
+    ):
         raise RuntimeError(
             "Expected attn_mask dtype to be bool or float or to match query dtype, but got "
             f"attn_mask.dtype: {attn_mask.dtype} and  query.dtype: {query.dtype} instead."
@@ -137,8 +141,8 @@ def _repeated(query, x, name):
     heads, have = query.shape[-3], x.shape[-3]
     if heads % have:
         raise RuntimeError(
-            f"Number of heads in {name} must divide the number of heads in query, but got {have} and "
-            f"{heads}"
+            f"Number of heads in {name} must divide the number of heads in query, but got {have} "
+            f"and {heads}"
         )
     lead, rest, k = x.shape[:-3], x.shape[-2:], heads // have
     return reshape(expand(unsqueeze(x, -3), (*lead, have, k, *rest)), (*lead, heads, *rest))
@@ -176,13 +180,14 @@ def multi_head_attention_forward(
     batched = query.ndim == 3
     if query.ndim not in (2, 3):
         raise AssertionError(
-            f"query should be unbatched 2D or batched 3D tensor but received {query.ndim}-D query tensor"
+            f"query should be unbatched 2D or batched 3D tensor but received {query.ndim}-D query "
+            "tensor"
         )
     for name, t in (("key", key), ("value", value)):
         if t.ndim != query.ndim:
             raise AssertionError(
-                f"For {'batched' if batched else 'unbatched'} ({query.ndim}-D) `query`, expected `key` "
-                f"and `value` to be {query.ndim}-D but found {t.ndim}-D {name}"
+                f"For {'batched' if batched else 'unbatched'} ({query.ndim}-D) `query`, expected "
+                f"`key` and `value` to be {query.ndim}-D but found {t.ndim}-D {name}"
             )
     if not batched:
         query, key, value = (unsqueeze(t, 1) for t in (query, key, value))
@@ -278,5 +283,3 @@ def _joined(attn_mask, padding, n, heads, length, keys):
         )
     padding = reshape(padding, (n, 1, 1, keys))
     return padding if attn_mask is None else attn_mask + padding
-
-

@@ -25,7 +25,6 @@ def _columns(xp, x, geo):
 
 def _add_columns(xp, cols, geo):
     """The adjoint of _columns: (N, C, *kernel, *out) summed up where windows overlap."""
-    n = len(geo.kernel)
     lead = cols.shape[:2]
     x = xp.zeros(lead + geo.padded_size, cols.dtype)
     cols = cols.reshape(*lead, prod(geo.kernel), *geo.out)
@@ -102,8 +101,8 @@ def _check(x, weight, bias, n, name, channels, outputs):
         )
     if x.ndim not in (n + 1, n + 2):
         raise RuntimeError(
-            f"Expected {n + 1}D (unbatched) or {n + 2}D (batched) input to {name}, but got input of "
-            f"size: {list(x.shape)}"
+            f"Expected {n + 1}D (unbatched) or {n + 2}D (batched) input to {name}, but got input "
+            f"of size: {list(x.shape)}"
         )
     if x.dtype is not weight.dtype:
         raise RuntimeError(
@@ -116,8 +115,8 @@ def _check(x, weight, bias, n, name, channels, outputs):
             )
         if tuple(bias.shape) != (outputs,):
             raise RuntimeError(
-                f"Given weight of size {list(weight.shape)}, expected bias to be 1-dimensional with "
-                f"{outputs} elements, but got bias of size {list(bias.shape)} instead"
+                f"Given weight of size {list(weight.shape)}, expected bias to be 1-dimensional "
+                f"with {outputs} elements, but got bias of size {list(bias.shape)} instead"
             )
     if x.shape[-n - 1] != channels:
         raise RuntimeError(
@@ -143,8 +142,8 @@ def _same(x, kernel, stride, dilation):
         raise RuntimeError("padding='same' is not supported for strided convolutions")
     total = [d * (k - 1) for k, d in zip(kernel, dilation)]
     if any(t % 2 for t in total):
-        x = pad_constant(x, pads=((0, 0),) * (x.ndim - len(total)) + tuple((0, t % 2) for t in total),
-                         value=0)  # fmt: skip
+        pads = ((0, 0),) * (x.ndim - len(total)) + tuple((0, t % 2) for t in total)
+        x = pad_constant(x, pads=pads, value=0)
     return x, tuple(t // 2 for t in total)
 
 
@@ -157,8 +156,8 @@ def _conv(n):
         _check(x, weight, bias, n, name, weight.shape[1] * groups, weight.shape[0])
         if weight.shape[0] % groups:
             raise RuntimeError(
-                f"Given groups={groups}, expected weight to be divisible by {groups} at dimension 0, "
-                f"but got weight of size {list(weight.shape)} instead"
+                f"Given groups={groups}, expected weight to be divisible by {groups} at dimension "
+                f"0, but got weight of size {list(weight.shape)} instead"
             )
         kernel = tuple(weight.shape[2:])
         stride, dilation = ntuple(stride, n, "stride"), ntuple(dilation, n, "dilation")
@@ -179,8 +178,8 @@ def _conv(n):
             full = " x ".join(str(s + 2 * p) for s, p in zip(size, padding))
             raise RuntimeError(
                 f"Calculated padded input size per channel: ({full}). Kernel size: "
-                f"({' x '.join(map(str, reach(kernel, dilation)))}). Kernel size can't be greater than "
-                "actual input size"
+                f"({' x '.join(map(str, reach(kernel, dilation)))}). Kernel size can't be greater "
+                "than actual input size"
             )
         geo = Geometry(size, kernel, out, stride, padding, dilation)
         y = convolution(x, weight, bias, geo=geo, groups=groups)
@@ -208,11 +207,12 @@ def _conv_transpose(n):
         _check(x, weight, bias, n, name, weight.shape[0], weight.shape[1] * groups)
         if weight.shape[0] % groups:
             raise RuntimeError(
-                f"Given groups={groups}, expected weight to be divisible by {groups} at dimension 0, "
-                f"but got weight of size {list(weight.shape)} instead"
+                f"Given groups={groups}, expected weight to be divisible by {groups} at dimension "
+                f"0, but got weight of size {list(weight.shape)} instead"
             )
         if any(e < 0 or (e >= s and e >= d) for e, s, d in zip(extra, stride, dilation)):
-            raise RuntimeError("output padding must be smaller than either stride or dilation, but got "
+            raise RuntimeError("output padding must be smaller than either stride or dilation, but "
+                               "got "
                                f"output_padding={list(extra)}")  # fmt: skip
         batched = x.ndim == n + 2
         x = x if batched else unsqueeze(x, 0)
@@ -278,9 +278,9 @@ def _image_geometry(size, kernel_size, dilation, padding, stride):
     out = out_size(size, kernel, stride, padding, dilation)
     if min(out) <= 0:
         raise RuntimeError(
-            f"Given spatial size {list(size)}, kernel_size={list(kernel)}, dilation={list(dilation)}, "
-            f"padding={list(padding)}, calculated shape of the array of sliding blocks as {list(out)}, "
-            "but its components must be at least one."
+            f"Given spatial size {list(size)}, kernel_size={list(kernel)}, "
+            f"dilation={list(dilation)}, padding={list(padding)}, calculated shape of the array of "
+            f"sliding blocks as {list(out)}, but its components must be at least one."
         )
     return Geometry(tuple(size), kernel, out, stride, padding, dilation)
 
@@ -299,21 +299,24 @@ def unfold(input, kernel_size, dilation=1, padding=0, stride=1):
 
 
 def fold(input, output_size, kernel_size, dilation=1, padding=0, stride=1):
-    """The adjoint of unfold: columns summed up to images, (N, C * kh * kw, windows) -> (N, C, H, W)"""
+    """The adjoint of unfold: columns summed up, (N, C * kh * kw, windows) -> (N, C, H, W)"""
     geo = _image_geometry(ntuple(output_size, 2), kernel_size, dilation, padding, stride)
     if input.ndim not in (2, 3):
-        raise RuntimeError(f"Expected 2D or 3D (batch mode) tensor for input, but got: {list(input.shape)}")
+        raise RuntimeError(
+            f"Expected 2D or 3D (batch mode) tensor for input, but got: {list(input.shape)}"
+        )
     if input.shape[-2] % prod(geo.kernel):
         raise RuntimeError(
-            "Expected size of input's dimension 1 to be divisible by the product of kernel_size, but "
-            f"got input.size(1)={input.shape[-2]} and kernel_size={list(geo.kernel)}."
+            "Expected size of input's dimension 1 to be divisible by the product of kernel_size, "
+            f"but got input.size(1)={input.shape[-2]} and kernel_size={list(geo.kernel)}."
         )
     if input.shape[-1] != prod(geo.out):
         raise RuntimeError(
-            f"Given output_size={list(geo.size)}, kernel_size={list(geo.kernel)}, dilation="
-            f"{list(geo.dilation)}, padding={list(geo.padding)}, stride={list(geo.stride)}, expected "
-            f"size of input's dimension 2 to match the calculated number of sliding blocks "
-            f"{' * '.join(map(str, geo.out))} = {prod(geo.out)}, but got input.size(2)={input.shape[-1]}."
+            f"Given output_size={list(geo.size)}, kernel_size={list(geo.kernel)}, "
+            f"dilation={list(geo.dilation)}, padding={list(geo.padding)}, "
+            f"stride={list(geo.stride)}, expected size of input's dimension 2 to match the "
+            f"calculated number of sliding blocks {' * '.join(map(str, geo.out))} = "
+            f"{prod(geo.out)}, but got input.size(2)={input.shape[-1]}."
         )
     x = input if input.ndim == 3 else unsqueeze(input, 0)
     y = _col2im(x, geo=geo)

@@ -29,7 +29,9 @@ def ctc_loss(log_probs, targets, input_lengths, target_lengths, blank=0, reducti
     """
     _check_reduction(reduction)
     if log_probs.ndim not in (2, 3):
-        raise RuntimeError(f"log_probs must be (T, N, C) or (T, C), but got {list(log_probs.shape)}")
+        raise RuntimeError(
+            f"log_probs must be (T, N, C) or (T, C), but got {list(log_probs.shape)}"
+        )
     batched = log_probs.ndim == 3
     x = log_probs if batched else unsqueeze(log_probs, 1)
     steps, n, classes = x.shape
@@ -40,7 +42,8 @@ def ctc_loss(log_probs, targets, input_lengths, target_lengths, blank=0, reducti
         raise RuntimeError(f"blank must be in label range [0, {classes}), but got {blank}")
     if n and lengths.max() > steps:
         raise RuntimeError(
-            f"Expected input_lengths to have value at most {steps}, but got value {int(lengths.max())}"
+            f"Expected input_lengths to have value at most {steps}, but got value "
+            f"{int(lengths.max())}"
         )
     labels = _labels(xp, raw(targets), sizes, n, blank)
     losses = -_log_likelihood(xp, x, labels, lengths, sizes, blank)
@@ -70,13 +73,21 @@ def _labels(xp, targets, sizes, n, blank):
     longest = int(sizes.max()) if n else 0
     labels = xp.full((n, 2 * longest + 1), blank, "int64")
     rows = targets if targets.ndim == 2 else None
-    if rows is None and int(sizes.sum()) > targets.size or rows is not None and longest > rows.shape[1]:
+    if (
+        rows is None
+        and int(sizes.sum()) > targets.size
+        or rows is not None
+        and longest > rows.shape[1]
+    ):
         raise RuntimeError(
-            f"targets of shape {list(targets.shape)} are too few for target_lengths {sizes.tolist()}"
+            f"targets of shape {list(targets.shape)} are too few for target_lengths "
+            f"{sizes.tolist()}"
         )
     start = 0
     for i, size in enumerate(sizes.tolist()):
-        labels[i, 1 : 2 * size : 2] = targets[start : start + size] if rows is None else rows[i, :size]
+        labels[i, 1 : 2 * size : 2] = (
+            targets[start : start + size] if rows is None else rows[i, :size]
+        )
         start += size
     return labels
 

@@ -91,11 +91,13 @@ def _channels(n):
 
 dropout1d, dropout2d, dropout3d = map(_channels, (1, 2, 3))
 
+
 def rrelu(input, lower=1.0 / 8, upper=1.0 / 3, training=False):
     """leaky_relu; in training each negative element's slope is drawn from [lower, upper)"""
     if lower > upper:
         raise ValueError(
-            f"Lower bound should be less than or equal to the upper bound, but got {lower} > {upper}"
+            f"Lower bound should be less than or equal to the upper bound, but got {lower} > "
+            f"{upper}"
         )
     if not training:
         return leaky_relu(input, (lower + upper) / 2)

@@ -7,8 +7,8 @@ from ..backend import of
 from ..tensor import wrap
 from .gather import embedding as lookup
 from .join import cat
-from .pool import max_pool1d
 from .pointwise import where
+from .pool import max_pool1d
 from .resample import _take_along_add, take_along
 from .shape import permute, raw, reshape, squeeze, unsqueeze
 
@@ -31,12 +31,12 @@ def _shorten(weight, indices, max_norm, norm_type):
     weight.detach()[used] = where(norm > max_norm, rows * (max_norm / (norm + 1e-7)), rows)
 
 
-def embedding(input, weight, padding_idx=None, max_norm=None, norm_type=2.0, scale_grad_by_freq=False,
-              sparse=False):  # fmt: skip
+def embedding(input, weight, padding_idx=None, max_norm=None, norm_type=2.0,
+              scale_grad_by_freq=False, sparse=False):  # fmt: skip
     """The rows of weight (V, D) that the indices name: (*) -> (*, D)
 
-    padding_idx: a row that gets no gradient.  max_norm: rows that are longer are shortened first, in
-    place.  scale_grad_by_freq and sparse gradients are not supported.
+    padding_idx: a row that gets no gradient.  max_norm: rows that are longer are shortened first,
+    in place.  scale_grad_by_freq and sparse gradients are not supported.
     """
     if scale_grad_by_freq or sparse:
         raise NotImplementedError("embedding: scale_grad_by_freq and sparse are not supported")
@@ -60,18 +60,19 @@ def embedding_bag(input, weight, offsets=None, max_norm=None, norm_type=2, scale
         raise ValueError("mode has to be one of sum, mean or max")
     if per_sample_weights is not None and mode != "sum":
         raise NotImplementedError(
-            "embedding_bag: per_sample_weights was not None. per_sample_weights is only supported for "
-            f"mode='sum' (got mode='{mode}'). Please open a feature request on GitHub."
+            "embedding_bag: per_sample_weights was not None. per_sample_weights is only supported "
+            f"for mode='sum' (got mode='{mode}')."
         )
     if per_sample_weights is not None and per_sample_weights.shape != input.shape:
         raise ValueError(
-            f"embedding_bag: If per_sample_weights ({list(per_sample_weights.shape)}) is not None, then "
-            f"it must have the same shape as the input ({list(input.shape)})"
+            f"embedding_bag: If per_sample_weights ({list(per_sample_weights.shape)}) is not None, "
+            f"then it must have the same shape as the input ({list(input.shape)})"
         )
     xp, indices = of(raw(input)), raw(input)
     if input.ndim == 2:
         if offsets is not None:
-            raise ValueError("if input is 2D, then offsets has to be None, as input is treated is a "
+            raise ValueError("if input is 2D, then offsets has to be None, as input is treated is "
+                             "a "
                              "mini-batch of fixed length sequences.")  # fmt: skip
         bags, n = input.shape
         bag = xp.repeat(xp.arange(bags), n)
@@ -85,11 +86,14 @@ def embedding_bag(input, weight, offsets=None, max_norm=None, norm_type=2, scale
             starts = starts[:-1]
         bags = len(starts)
         if bags and starts[0] != 0:
-            raise ValueError(f"offsets[0] has to be 0, i.e., the first sequence in the mini-batch has to "
+            raise ValueError("offsets[0] has to be 0, i.e., the first sequence in the mini-batch "
+                             "has to "
                              f"start from position 0. However, got {int(starts[0])}")  # fmt: skip
         bag = xp.searchsorted(starts, xp.arange(len(indices)), side="right") - 1
     else:
-        raise ValueError(f"input has to be 1D or 2D Tensor, but got Tensor of dimension {input.ndim}")
+        raise ValueError(
+            f"input has to be 1D or 2D Tensor, but got Tensor of dimension {input.ndim}"
+        )
     if max_norm is not None:
         _shorten(weight, input, max_norm, norm_type)
     indices = indices.reshape(-1)

@@ -54,12 +54,13 @@ def linear(input, weight, bias=None):
         return y if bias is None else y + bias
     if not input.ndim or weight.ndim != 2:
         raise RuntimeError(
-            f"both arguments to linear need to be at least 1D, and the weight at most 2D, but they are "
-            f"{input.ndim}D and {weight.ndim}D"
+            "both arguments to linear need to be at least 1D, and the weight at most 2D, but they "
+            f"are {input.ndim}D and {weight.ndim}D"
         )
     if input.shape[-1] != weight.shape[1]:
         raise RuntimeError(
-            f"mat1 and mat2 shapes cannot be multiplied ({prod(input.shape[:-1])}x{input.shape[-1]} "
+            "mat1 and mat2 shapes cannot be multiplied "
+            f"({prod(input.shape[:-1])}x{input.shape[-1]} "
             f"and {weight.shape[1]}x{weight.shape[0]})"
         )
     if input.dtype is not weight.dtype or (bias is not None and bias.dtype is not weight.dtype):
@@ -69,8 +70,8 @@ def linear(input, weight, bias=None):
         )
     if bias is not None and tuple(bias.shape) not in ((weight.shape[0],), ()):
         raise RuntimeError(
-            f"expected bias of size [{weight.shape[0]}] to go with weight {list(weight.shape)}, but got "
-            f"{list(bias.shape)}"
+            f"expected bias of size [{weight.shape[0]}] to go with weight {list(weight.shape)}, "
+            f"but got {list(bias.shape)}"
         )
     return _linear(input, weight, bias)
 
@@ -86,11 +87,13 @@ def bilinear(input1, input2, weight, bias=None):
     for k, (x, n) in enumerate(((input1, i), (input2, j)), 1):
         if x.shape[-1] != n:
             raise RuntimeError(
-                f"bilinear(): input{k} size does not match weight size: got {x.shape[-1]} but expected {n}"
+                f"bilinear(): input{k} size does not match weight size: got {x.shape[-1]} but "
+                f"expected {n}"
             )
     if bias is not None and tuple(bias.shape) != (o,):
         raise RuntimeError(
-            f"bilinear(): bias size does not match weight size: got {list(bias.shape)} but expected {o}"
+            f"bilinear(): bias size does not match weight size: got {list(bias.shape)} but "
+            f"expected {o}"
         )
     rows = reshape(_permute(weight, dims=(0, 2, 1)), (o * j, i))
     y = reshape(linear(input1, rows), (*input1.shape[:-1], o, j))

@@ -25,7 +25,13 @@ def reduced(loss, reduction, name="loss"):
     if reduction not in ("mean", "sum"):
         raise ValueError(f"{reduction} is not a valid value for reduction")
     total = _sum(loss, dims=tuple(range(loss.ndim)), keepdim=False)
-    return total if reduction == "sum" else total / loss.numel() if loss.numel() else total * float("nan")
+    return (
+        total
+        if reduction == "sum"
+        else total / loss.numel()
+        if loss.numel()
+        else total * float("nan")
+    )
 
 
 # ---- class indices ---------------------------------------------------------------------------
@@ -54,7 +60,9 @@ def _nll_loss(xp, x, target, w, *, shape, ignore_index, reduction):
     x is seen as `shape`, (N, C, L); target: N * L class indices; w: (C,) or None.  "none" gives
     the losses in the shape of target.
     """
-    t, weights = _targets(xp, target.reshape(shape[0], shape[2]), w, shape[1], ignore_index, x.dtype)
+    t, weights = _targets(
+        xp, target.reshape(shape[0], shape[2]), w, shape[1], ignore_index, x.dtype
+    )
     loss = -x.reshape(shape)[_at(xp, t)] * weights
     if reduction == "none":
         return loss.reshape(target.shape)
@@ -65,7 +73,9 @@ def _nll_loss(xp, x, target, w, *, shape, ignore_index, reduction):
 @op(saves="x")
 def _nll_loss_add(xp, g, target, w, *, like, shape, ignore_index, reduction):
     """The adjoint of _nll_loss in x: an array of the shape `like`."""
-    t, weights = _targets(xp, target.reshape(shape[0], shape[2]), w, shape[1], ignore_index, g.dtype)
+    t, weights = _targets(
+        xp, target.reshape(shape[0], shape[2]), w, shape[1], ignore_index, g.dtype
+    )
     out = xp.zeros(shape, g.dtype)
     if reduction == "none":
         weights = weights * g.reshape(t.shape)
@@ -84,7 +94,9 @@ _nll_loss_add.vjp(lambda g, y, x, t, w, like, **p: _nll_loss(g, t, w, **p), None
 @op(saves="xy")
 def _cross_entropy(xp, x, target, w, *, shape, ignore_index, reduction, smoothing):
     """_nll_loss of log_softmax(x), and softmax(x) as (N, C, L): softmax and gather in one."""
-    t, weights = _targets(xp, target.reshape(shape[0], shape[2]), w, shape[1], ignore_index, x.dtype)
+    t, weights = _targets(
+        xp, target.reshape(shape[0], shape[2]), w, shape[1], ignore_index, x.dtype
+    )
     x = x.reshape(shape)
     x = x - x.max(axis=1, keepdims=True)
     loss = -x[_at(xp, t)]
@@ -108,7 +120,9 @@ def _cross_entropy(xp, x, target, w, *, shape, ignore_index, reduction, smoothin
 
 @op()
 def _cross_entropy_grad(xp, g, p, target, w, *, like, shape, ignore_index, reduction, smoothing):
-    t, weights = _targets(xp, target.reshape(shape[0], shape[2]), w, shape[1], ignore_index, p.dtype)
+    t, weights = _targets(
+        xp, target.reshape(shape[0], shape[2]), w, shape[1], ignore_index, p.dtype
+    )
     scale = g.reshape(t.shape) if reduction == "none" else g
     if reduction == "mean":
         scale = scale / weights.sum()
@@ -152,7 +166,7 @@ def _composite(x, target, w, *, shape, ignore_index, reduction, smoothing):
 
 def _class_shape(input, target, weight, name):
     """The input as (N, C, L), with shapes and dtypes checked."""
-    if not 1 <= input.ndim:
+    if not input.ndim >= 1:
         raise ValueError(f"Expected 1 or more dimensions (got {input.ndim})")
     c = input.shape[min(1, input.ndim - 1)]
     expected = (*input.shape[: input.ndim > 1], *input.shape[2:])
@@ -183,12 +197,14 @@ def _check_reduction(reduction):
 def nll_loss(input, target, weight=None, ignore_index=-100, reduction="mean"):
     """Minus the log probability of each target class.
 
-    input: (N, C, ...) or (C,) log probabilities; target: (N, ...) or () class indices; weight: (C,),
-    by which "mean" is weighted too
+    input: (N, C, ...) or (C,) log probabilities; target: (N, ...) or () class indices;
+    weight: (C,), by which "mean" is weighted too
     """
     _check_reduction(reduction)
     shape = _class_shape(input, target, weight, "nll_loss")
-    return _nll_loss(input, target, weight, shape=shape, ignore_index=ignore_index, reduction=reduction)
+    return _nll_loss(
+        input, target, weight, shape=shape, ignore_index=ignore_index, reduction=reduction
+    )
 
 
 def cross_entropy(input, target, weight=None, ignore_index=-100, reduction="mean",
@@ -258,7 +274,7 @@ def binary_cross_entropy(input, target, weight=None, reduction="mean"):
 
 
 def binary_cross_entropy_with_logits(input, target, weight=None, reduction="mean", pos_weight=None):
-    """binary_cross_entropy of sigmoid(input), computed stably; pos_weight scales positive targets"""
+    """binary_cross_entropy of sigmoid(input), stably; pos_weight scales positive targets"""
     _check_reduction(reduction)
     if target.shape != input.shape:
         raise ValueError(
@@ -276,8 +292,8 @@ def _difference(input, target):
     if target.shape != input.shape:
         warnings.warn(
             f"Using a target size ({target.size()}) that is different to the input size "
-            f"({input.size()}). This will likely lead to incorrect results due to broadcasting. Please "
-            "ensure they have the same size.",
+            f"({input.size()}). This will likely lead to incorrect results due to broadcasting. "
+            "Please ensure they have the same size.",
             stacklevel=3,
         )
     return input - target
@@ -346,7 +362,8 @@ def kl_div(input, target, reduction="mean", log_target=False):
     if reduction == "mean":
         warnings.warn(
             "reduction: 'mean' divides the total loss by both the batch size and the support size."
-            "'batchmean' divides only by the batch size, and aligns with the KL div math definition.",
+            "'batchmean' divides only by the batch size, and aligns with the KL div math "
+            "definition.",
             stacklevel=2,
         )
     return reduced(loss, reduction)

@@ -71,8 +71,8 @@ def cosine_embedding_loss(input1, input2, target, margin=0, reduction="mean"):
         raise RuntimeError("0D or 1D target tensor expected, multi-target not supported")
     if target.ndim + 1 != input1.ndim or target.ndim + 1 != input2.ndim:
         raise RuntimeError(
-            f"{target.ndim}D target tensor expects {target.ndim + 1}D input tensors, but found inputs "
-            f"with sizes {list(input1.shape)} and {list(input2.shape)}."
+            f"{target.ndim}D target tensor expects {target.ndim + 1}D input tensors, but found "
+            f"inputs with sizes {list(input1.shape)} and {list(input2.shape)}."
         )
     eps = 1e-12  # within the root, where the reference has it
     product = sum_(input1 * input2, -1)
@@ -134,7 +134,9 @@ def multi_margin_loss(input, target, p=1, margin=1.0, weight=None, reduction="me
     x = input if input.ndim == 2 else reshape(input, (1, input.numel()))
     t = target if input.ndim == 2 else reshape(target, (target.numel(),))
     if tuple(t.shape) != (x.shape[0],):
-        raise RuntimeError(f"inconsistent target size, expected {x.shape[0]} but got {list(t.shape)}")
+        raise RuntimeError(
+            f"inconsistent target size, expected {x.shape[0]} but got {list(t.shape)}"
+        )
     at = unsqueeze(t, 1)
     loss = relu(margin - gather(x, 1, at) + x) ** p
     if weight is not None:

@@ -97,9 +97,9 @@ def _composite(x, w, b, *, view, dims, affine, eps, center):
     return reshape(y, tuple(x.shape)), mean, var
 
 
-def batch_norm(input, running_mean, running_var, weight=None, bias=None, training=False, momentum=0.1,
-               eps=1e-5):  # fmt: skip
-    """Each channel with mean 0 and variance 1 over the batch; outside training over the running ones.
+def batch_norm(input, running_mean, running_var, weight=None, bias=None, training=False,
+               momentum=0.1, eps=1e-5):  # fmt: skip
+    """Each channel with mean 0 and variance 1: the batch's in training, else the running ones.
 
     input: (N, C, ...).  In training the running statistics, (C,) each, are moved by `momentum`
     towards the batch's, in place.  (Ioffe & Szegedy, 2015)
@@ -110,24 +110,40 @@ def batch_norm(input, running_mean, running_var, weight=None, bias=None, trainin
         raise ValueError(f"expected at least 2D input (got {input.ndim}D input)")
     n, c = input.shape[:2]
     length = prod(input.shape[2:])
-    for name, t in (("running_mean", running_mean), ("running_var", running_var), ("weight", weight),
-                    ("bias", bias)):  # fmt: skip
+    given = {
+        "running_mean": running_mean,
+        "running_var": running_var,
+        "weight": weight,
+        "bias": bias,
+    }
+    for name, t in given.items():
         if t is not None and t.numel() != c:
             raise RuntimeError(f"{name} should contain {c} elements not {t.numel()}")
     if not training:
         if running_mean is None or running_var is None:
-            raise RuntimeError("Expected running_mean and running_var to be defined when training=False")
+            raise RuntimeError(
+                "Expected running_mean and running_var to be defined when training=False"
+            )
         return _shifted(input, running_mean, running_var, weight, bias, eps)
     if n * length == 1:
         raise ValueError(
             f"Expected more than 1 value per channel when training, got input size {input.size()}"
         )
     y, mean, var = _normalized(
-        input, weight, bias, view=(n, c, length), dims=(0, 2), affine=(1, c, 1), eps=eps, center=True
+        input,
+        weight,
+        bias,
+        view=(n, c, length),
+        dims=(0, 2),
+        affine=(1, c, 1),
+        eps=eps,
+        center=True,
     )
     with no_grad():
         if running_mean is not None:
-            running_mean.mul_(1 - momentum).add_((mean * momentum).reshape(c).to(running_mean.dtype))
+            running_mean.mul_(1 - momentum).add_(
+                (mean * momentum).reshape(c).to(running_mean.dtype)
+            )
         if running_var is not None:
             count = n * length
             unbiased = var * (momentum * count / max(count - 1, 1))
@@ -146,7 +162,7 @@ def _shifted(x, mean, var, w, b, eps):
 
 
 def layer_norm(input, normalized_shape, weight=None, bias=None, eps=1e-5):
-    """Mean 0 and variance 1 over the last dimensions, of shape normalized_shape  (Ba et al., 2016)"""
+    """Mean 0 and variance 1 over the last dimensions, normalized_shape  (Ba et al., 2016)"""
     view, n = _last(input, normalized_shape, "layer_norm", weight, bias)
     return _normalized(
         input, weight, bias, view=view, dims=(1,), affine=(1, n), eps=eps, center=True
@@ -179,15 +195,15 @@ def _last(x, shape, name, weight, bias):
     for which, t in (("weight", weight), ("bias", bias)):
         if t is not None and tuple(t.shape) != shape:
             raise RuntimeError(
-                f"Expected {which} to be of same shape as normalized_shape, but got {which} of shape "
-                f"{list(t.shape)} and normalized_shape = {list(shape)}"
+                f"Expected {which} to be of same shape as normalized_shape, but got {which} of "
+                f"shape {list(t.shape)} and normalized_shape = {list(shape)}"
             )
     lead = x.ndim - len(shape)
     if lead < 0 or tuple(x.shape[lead:]) != shape:
         stars = ", ".join(map(str, shape))
         raise RuntimeError(
-            f"Given normalized_shape={list(shape)}, expected input with shape [*, {stars}], but got "
-            f"input of size{list(x.shape)}"
+            f"Given normalized_shape={list(shape)}, expected input with shape [*, {stars}], but "
+            f"got input of size{list(x.shape)}"
         )
     return (prod(x.shape[:lead]), prod(shape)), prod(shape)
 
@@ -195,7 +211,9 @@ def _last(x, shape, name, weight, bias):
 def group_norm(input, num_groups, weight=None, bias=None, eps=1e-5):
     """Mean 0 and variance 1 over each group of channels of each sample  (Wu & He, 2018)"""
     if input.ndim < 2:
-        raise RuntimeError(f"Expected at least 2 dimensions for input tensor but received {input.ndim}")
+        raise RuntimeError(
+            f"Expected at least 2 dimensions for input tensor but received {input.ndim}"
+        )
     n, c = input.shape[:2]
     if num_groups <= 0 or c % num_groups:
         raise RuntimeError(
@@ -205,8 +223,9 @@ def group_norm(input, num_groups, weight=None, bias=None, eps=1e-5):
     for which, t in (("weight", weight), ("bias", bias)):
         if t is not None and tuple(t.shape) != (c,):
             raise RuntimeError(
-                f"Expected {which} to be a vector of size equal to the number of channels in input, "
-                f"but got {which} of shape {list(t.shape)} and input of shape {list(input.shape)}"
+                f"Expected {which} to be a vector of size equal to the number of channels in "
+                f"input, but got {which} of shape {list(t.shape)} and input of shape "
+                f"{list(input.shape)}"
             )
     k = c // num_groups
     return _normalized(
@@ -268,14 +287,22 @@ def local_response_norm(input, size, alpha=1e-4, beta=0.75, k=1.0):
     return input / (mean * alpha + k) ** beta
 
 
+def _batch_norm(
+    input, weight, bias, running_mean, running_var, training, momentum, eps, cudnn=True
+):
+    """batch_norm, with its arguments in the order of torch.batch_norm"""
+    return batch_norm(input, running_mean, running_var, weight, bias, training, momentum, eps)
+
+
+def _instance_norm(input, weight, bias, running_mean, running_var, use_input_stats, momentum, eps,
+                   cudnn=True):  # fmt: skip
+    """instance_norm, with its arguments in the order of torch.instance_norm"""
+    return instance_norm(
+        input, running_mean, running_var, weight, bias, use_input_stats, momentum, eps
+    )
+
+
 FUNCTIONS = {
     "layer_norm": layer_norm, "group_norm": group_norm, "rms_norm": rms_norm,
-    "batch_norm": lambda input, weight, bias, running_mean, running_var, training, momentum, eps,
-    cudnn_enabled=True: batch_norm(
-        input, running_mean, running_var, weight, bias, training, momentum, eps
-    ),
-    "instance_norm": lambda input, weight, bias, running_mean, running_var, use_input_stats, momentum,
-    eps, cudnn_enabled=True: instance_norm(
-        input, running_mean, running_var, weight, bias, use_input_stats, momentum, eps
-    ),
+    "batch_norm": _batch_norm, "instance_norm": _instance_norm,
 }  # fmt: skip

@@ -23,7 +23,9 @@ from .windows import Geometry, inner, ntuple, out_size, padded, taps
 
 def _geometry(input, n, name, kernel_size, stride, padding, dilation=1, ceil_mode=False):
     kernel = ntuple(kernel_size, n, "kernel_size")
-    stride = kernel if stride is None or stride == () or stride == [] else ntuple(stride, n, "stride")
+    stride = (
+        kernel if stride is None or stride == () or stride == [] else ntuple(stride, n, "stride")
+    )
     padding, dilation = ntuple(padding, n, "padding"), ntuple(dilation, n, "dilation")
     if input.ndim not in (n + 1, n + 2):
         raise RuntimeError(
@@ -31,11 +33,15 @@ def _geometry(input, n, name, kernel_size, stride, padding, dilation=1, ceil_mod
             f"{list(input.shape)}"
         )
     if min(kernel) <= 0:
-        raise RuntimeError(f"{name}(): kernel_size must be greater than zero, but got {list(kernel)}")
+        raise RuntimeError(
+            f"{name}(): kernel_size must be greater than zero, but got {list(kernel)}"
+        )
     if min(stride) <= 0:
         raise RuntimeError(f"{name}(): stride must be greater than zero, but got {list(stride)}")
     if min(dilation) <= 0:
-        raise RuntimeError(f"{name}(): dilation must be greater than zero, but got {list(dilation)}")
+        raise RuntimeError(
+            f"{name}(): dilation must be greater than zero, but got {list(dilation)}"
+        )
     for p, k, d in zip(padding, kernel, dilation):
         if p < 0:
             raise RuntimeError(f"{name}(): padding must be non-negative, but got {p}")
@@ -47,14 +53,14 @@ def _geometry(input, n, name, kernel_size, stride, padding, dilation=1, ceil_mod
     size = tuple(input.shape[-n:])
     if input.ndim == n + 2 and 0 in input.shape[1:] or input.ndim == n + 1 and 0 in input.shape:
         raise RuntimeError(
-            f"{name}(): Expected input with non-zero size for all dimensions but the batch's, but got "
-            f"input of size: {list(input.shape)}"
+            f"{name}(): Expected input with non-zero size for all dimensions but the batch's, but "
+            f"got input of size: {list(input.shape)}"
         )
     out = out_size(size, kernel, stride, padding, dilation, ceil_mode)
     if min(out) <= 0:
         raise RuntimeError(
-            f"Given input size: {list(size)}. Calculated output size: {list(out)}. Output size is too "
-            "small"
+            f"Given input size: {list(size)}. Calculated output size: {list(out)}. Output size is "
+            "too small"
         )
     return Geometry(size, kernel, out, stride, padding, dilation)
 
@@ -85,8 +91,9 @@ def _max_position(xp, x, y, *, geo):
     """Which position of its window, the first if several, has the maximum.  Integers (..., *out)"""
     x = padded(xp, x, geo.pads, _lowest(xp, x.dtype))
     where = xp.zeros(y.shape, "uint8" if prod(geo.kernel) <= 256 else "int32")
+    nan = bool(xp.isnan(y).any())
     for i, v in reversed(list(enumerate(_taps(x, geo)))):
-        xp.copyto(where, i, where=(v == y) | (v != v))
+        xp.copyto(where, i, where=(v == y) | (v != v) if nan else v == y)
     return where
 
 
@@ -108,9 +115,7 @@ def _max_pool_take(xp, x, where, *, geo):
     return y
 
 
-_max_pool.vjp(
-    lambda g, y, x, geo: _max_pool_add(g, _max_position(x, y, geo=geo), geo=geo)
-)
+_max_pool.vjp(lambda g, y, x, geo: _max_pool_add(g, _max_position(x, y, geo=geo), geo=geo))
 _max_pool_add.vjp(lambda g, y, x, where, geo: _max_pool_take(g, where, geo=geo), None)
 _max_pool_take.vjp(lambda g, y, x, where, geo: _max_pool_add(g, where, geo=geo), None)
 
@@ -203,8 +208,8 @@ def _counts(geo, include_pad):
 def _avg(n):
     name = f"avg_pool{n}d"
 
-    def avg_pool(input, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True,
-                 divisor_override=None):  # fmt: skip
+    def avg_pool(input, kernel_size, stride=None, padding=0, ceil_mode=False,
+                 count_include_pad=True, divisor_override=None):  # fmt: skip
         geo = _geometry(input, n, name, kernel_size, stride, padding, 1, ceil_mode)
         if divisor_override == 0:
             raise RuntimeError("divisor must be not zero")
@@ -239,8 +244,8 @@ def _adaptive_size(input, n, output_size, name):
         )
     if 0 in size or input.ndim == n + 2 and not input.shape[1]:
         raise RuntimeError(
-            f"{name}(): Expected input to have non-zero size for non-batch dimensions, but input has "
-            f"sizes {list(input.shape)}"
+            f"{name}(): Expected input to have non-zero size for non-batch dimensions, but input "
+            f"has sizes {list(input.shape)}"
         )
     out = (output_size,) * n if isinstance(output_size, int) else tuple(output_size)
     if len(out) == 1:
@@ -250,7 +255,8 @@ def _adaptive_size(input, n, output_size, name):
     out = tuple(s if o is None else int(o) for s, o in zip(size, out))
     if min(out) < 0:
         raise RuntimeError(
-            f"{name}(): elements of output_size must be greater than or equal to 0, but got {list(out)}"
+            f"{name}(): elements of output_size must be greater than or equal to 0, but got "
+            f"{list(out)}"
         )
     return size, out
 
@@ -297,7 +303,10 @@ def _adaptive_argmax(xp, x, *, out):
 
 @op(saves="x", half="keep")
 def gather_flat(xp, x, index, *, n):
-    """Elements by index into the flattened last n dimensions: (..., *size), (..., *out) -> (..., *out)"""
+    """Elements by index into the flattened last n dimensions.
+
+    x: (..., *size), index: (..., *out) -> (..., *out)
+    """
     lead = x.shape[:-n]
     flat = xp.take_along_axis(x.reshape(*lead, -1), index.reshape(*lead, -1), -1)
     return flat.reshape(index.shape)
@@ -316,9 +325,7 @@ def scatter_flat(xp, x, index, *, size, accumulate=True):
     return out.reshape(*lead, *size)
 
 
-gather_flat.vjp(
-    lambda g, y, x, index, n: scatter_flat(g, index, size=tuple(x.shape[-n:])), None
-)
+gather_flat.vjp(lambda g, y, x, index, n: scatter_flat(g, index, size=tuple(x.shape[-n:])), None)
 scatter_flat.vjp(
     lambda g, y, x, index, size, accumulate=True: gather_flat(g, index, n=len(size)), None
 )
@@ -344,7 +351,7 @@ adaptive_max_pool1d, adaptive_max_pool2d, adaptive_max_pool3d = map(_adaptive_ma
 
 @op()
 def _fractional_argmax(xp, x, samples, *, kernel, out):
-    """The flat index of the maximum of each window, where windows lie by random samples (N, C, n)."""
+    """The flat index of each window's maximum; where windows lie, random samples (N, C, n) say."""
     n, flat = len(out), 0
     for i, (size, k, o) in enumerate(zip(x.shape[-n:], kernel, out)):
         # In 2 dimensions the reference takes the first sample for the last dimension.
@@ -371,7 +378,9 @@ def _fractional(n):
                             return_indices=False, _random_samples=None):  # fmt: skip
         if (output_size is None) == (output_ratio is None):
             if output_size is None:
-                raise ValueError(f"{name} requires specifying either an output_size or an output_ratio")
+                raise ValueError(
+                    f"{name} requires specifying either an output_size or an output_ratio"
+                )
             raise ValueError("only one of output_size and output_ratio may be specified")
         if input.ndim not in (n + 1, n + 2):
             raise RuntimeError(
@@ -384,8 +393,8 @@ def _fractional(n):
         out = ntuple(output_size, n, "output_size")
         if any(o + k - 1 > s or k < 1 or o < 1 for o, k, s in zip(out, kernel, size)):
             raise RuntimeError(
-                f"{name}: pool size {list(kernel)} and output {list(out)} are too large for the input's "
-                f"{list(size)}"
+                f"{name}: pool size {list(kernel)} and output {list(out)} are too large for the "
+                f"input's {list(size)}"
             )
         x = input if input.ndim == n + 2 else unsqueeze(input, 0)
         if _random_samples is None:
@@ -421,11 +430,11 @@ def _max_unpool(n):
             raise RuntimeError(f"elements in indices should be type int64 but got: {indices.dtype}")
         if input.shape != indices.shape:
             raise RuntimeError(
-                f"Expected shape of indices to be: {list(input.shape)} but got: {list(indices.shape)}"
+                f"Expected shape of indices to be: {list(input.shape)} but got: "
+                f"{list(indices.shape)}"
             )
         default = tuple(
-            (o - 1) * s + k - 2 * p
-            for o, s, k, p in zip(input.shape[-n:], stride, kernel, padding)
+            (o - 1) * s + k - 2 * p for o, s, k, p in zip(input.shape[-n:], stride, kernel, padding)
         )
         size = default if output_size is None else tuple(int(o) for o in output_size[-n:])
         if any(builtins.abs(o - d) >= s for o, d, s in zip(size, default, stride)):
@@ -434,13 +443,12 @@ def _max_unpool(n):
             )
         high = prod(size)
         if indices.numel() and not 0 <= int(indices.min()) <= int(indices.max()) < high:
-            raise RuntimeError(f"Found an invalid max index: it must be in [0, {high}) for an output of "
+            raise RuntimeError(f"Found an invalid max index: it must be in [0, {high}) for an "
+                               "output of "
                                f"size {list(size)}")  # fmt: skip
         return scatter_flat(input, indices, size=size, accumulate=False)
 
     return _described(max_unpool, name, "Zeros with the values put at the indices of a max_pool")
-
-
 
 
 max_unpool1d, max_unpool2d, max_unpool3d = map(_max_unpool, (1, 2, 3))

@@ -27,9 +27,7 @@ def pad_constant(xp, x, *, pads, value):
 
 
 pad_constant.vjp(
-    lambda g, y, x, pads, value: pad_constant(
-        g, pads=tuple((-b, -a) for b, a in pads), value=0
-    )
+    lambda g, y, x, pads, value: pad_constant(g, pads=tuple((-b, -a) for b, a in pads), value=0)
 )
 
 
@@ -66,17 +64,16 @@ def multiply_along(xp, x, *, matrix, dim):
     return xp.matmul(m, lines).reshape(*lead, m.shape[0], *rest)
 
 
-multiply_along.vjp(
-    lambda g, y, x, matrix, dim: multiply_along(g, matrix=matrix.T, dim=dim)
-)
+multiply_along.vjp(lambda g, y, x, matrix, dim: multiply_along(g, matrix=matrix.T, dim=dim))
 
 
 # ---- padding ---------------------------------------------------------------------------------
 
 
 def pad(input, pad, mode="constant", value=None):
-    """Elements added around the last dimensions: pad is (before, after) of the last one, then of the
-    one before it, and so on; negative numbers crop.
+    """Elements added around the last dimensions; negative numbers crop.
+
+    pad: (before, after) of the last dimension, then of the one before it, and so on
 
     mode: "constant" (value, default 0), "reflect", "replicate" (the border), "circular"
     """
@@ -143,7 +140,7 @@ _SOURCES = {"reflect": _reflected, "replicate": _replicated, "circular": _circul
 
 
 def averaging(n, m):
-    """The matrix (m, n) of adaptive average pooling: bins from floor(i n / m) to ceil((i+1) n / m)."""
+    """The matrix (m, n) of adaptive average pooling: the mean of each of m bins."""
     start, end = bins(n, m)
     j = cpu.arange(n)
     inside = (j >= start[:, None]) & (j < end[:, None])
@@ -151,6 +148,7 @@ def averaging(n, m):
 
 
 def bins(n, m):
+    """Where m bins of n elements begin and end: floor(i n / m), ceil((i + 1) n / m)."""
     i = cpu.arange(m)
     return i * n // m, -(-(i + 1) * n // m)
 
@@ -164,7 +162,7 @@ def _centers(n, m, scale, align_corners):
 
 
 def _matrix(n, m, scale, align_corners, kernel, clamp):
-    """Interpolation by `kernel`, a list of (offset, weight of the fraction t), as a matrix (m, n)."""
+    """Interpolation by `kernel`, a list of (offset, weight by fraction), as a matrix (m, n)."""
     x = _centers(n, m, scale, align_corners)
     x = cpu.maximum(x, 0) if clamp else x
     i = cpu.floor(x).astype(int)
@@ -222,8 +220,8 @@ def interpolate(input, size=None, scale_factor=None, mode="nearest", align_corne
                 recompute_scale_factor=None, antialias=False):  # fmt: skip
     """Images of another size.  input: (N, C, *size), with 1 to 3 spatial dimensions
 
-    mode: "nearest" (as OpenCV rounds), "nearest-exact", "linear", "bilinear", "trilinear", "bicubic",
-        or "area" (adaptive average pooling)
+    mode: "nearest" (as OpenCV rounds), "nearest-exact", "linear", "bilinear", "trilinear",
+        "bicubic", or "area" (adaptive average pooling)
     """
     n = input.ndim - 2
     if mode not in _MODES or n not in _MODES[mode]:
@@ -235,15 +233,15 @@ def interpolate(input, size=None, scale_factor=None, mode="nearest", align_corne
             "Input Error: Only 3D, 4D and 5D input Tensors supported (got "
             f"{input.ndim}D) for the modes: {' | '.join(_MODES)} (got {mode})"
         )
-    if mode in ("nearest", "area", "nearest-exact"):
-        if align_corners is not None:
-            raise ValueError(
-                "align_corners option can only be set with the interpolating modes: linear | bilinear "
-                "| bicubic | trilinear"
-            )
+    if mode in ("nearest", "area", "nearest-exact") and align_corners is not None:
+        raise ValueError(
+            "align_corners option can only be set with the interpolating modes: linear | bilinear "
+            "| bicubic | trilinear"
+        )
     if antialias and mode not in ("bilinear", "bicubic"):
         raise ValueError(
-            "Anti-alias option is restricted to bilinear and bicubic modes and requires a 4-D tensor"
+            "Anti-alias option is restricted to bilinear and bicubic modes and requires a 4-D "
+            "tensor"
         )
     sizes, scales = _target(input, n, size, scale_factor, recompute_scale_factor)
     x = input
@@ -274,9 +272,10 @@ def _target(input, n, size, scale_factor, recompute):
         size = [size] * n if isinstance(size, int) else [int(s) for s in size]
         if len(size) != n:
             raise ValueError(
-                "Input and output must have the same number of spatial dimensions, but got input with "
-                f"spatial dimensions of {list(old)} and output size of {size}. Please provide input "
-                "tensor in (N, C, d1, d2, ...,dK) format and output size in (o1, o2, ...,oK) format."
+                "Input and output must have the same number of spatial dimensions, but got input "
+                f"with spatial dimensions of {list(old)} and output size of {size}. Please provide "
+                "input tensor in (N, C, d1, d2, ...,dK) format and output size in (o1, o2, "
+                "...,oK) format."
             )
         if recompute:
             raise ValueError("recompute_scale_factor is not meaningful with an explicit size.")
@@ -286,14 +285,14 @@ def _target(input, n, size, scale_factor, recompute):
         factors = [float(f) for f in factors]
         if len(factors) != n:
             raise ValueError(
-                "Input and scale_factor must have the same number of spatial dimensions, but got input "
-                f"with spatial dimensions of {list(old)} and scale_factor of shape {factors}."
+                "Input and scale_factor must have the same number of spatial dimensions, but got "
+                f"input with spatial dimensions of {list(old)} and scale_factor of shape {factors}."
             )
         size = [math.floor(k * f) for k, f in zip(old, factors)]
     if min(size) <= 0:
         raise RuntimeError(
-            f"Input and output sizes should be greater than 0, but got input {list(old)} and output "
-            f"{size}"
+            f"Input and output sizes should be greater than 0, but got input {list(old)} and "
+            f"output {size}"
         )
     if factors is None or recompute:
         return size, [k / m for k, m in zip(old, size)]
@@ -302,7 +301,8 @@ def _target(input, n, size, scale_factor, recompute):
 
 def upsample(input, size=None, scale_factor=None, mode="nearest", align_corners=None):
     """interpolate, under its old name"""
-    warnings.warn("`nn.functional.upsample` is deprecated. Use `nn.functional.interpolate` instead.",
+    warnings.warn("`nn.functional.upsample` is deprecated. Use `nn.functional.interpolate` "
+                  "instead.",
                   stacklevel=2)  # fmt: skip
     return interpolate(input, size, scale_factor, mode, align_corners)
 
@@ -325,8 +325,8 @@ def pixel_shuffle(input, upscale_factor):
     *lead, c, h, w = input.shape
     if c % (r * r):
         raise RuntimeError(
-            "pixel_shuffle expects its input's 'channel' dimension to be divisible by the square of "
-            f"upscale_factor, but input.size(-3)={c} is not divisible by {r * r}"
+            "pixel_shuffle expects its input's 'channel' dimension to be divisible by the square "
+            f"of upscale_factor, but input.size(-3)={c} is not divisible by {r * r}"
         )
     k = len(lead)
     x = reshape(input, (*lead, c // (r * r), r, r, h, w))
@@ -350,8 +350,8 @@ def pixel_unshuffle(input, downscale_factor):
     for name, n in (("height", h), ("width", w)):
         if n % r:
             raise RuntimeError(
-                f"pixel_unshuffle expects {name} to be divisible by downscale_factor, but {n} is not "
-                f"divisible by {r}"
+                f"pixel_unshuffle expects {name} to be divisible by downscale_factor, but {n} is "
+                f"not divisible by {r}"
             )
     k = len(lead)
     x = reshape(input, (*lead, c, h // r, r, w // r, r))
@@ -360,10 +360,11 @@ def pixel_unshuffle(input, downscale_factor):
 
 
 def channel_shuffle(input, groups):
-    """The channels (dim 1) of `groups` groups, dealt out in turn  (ShuffleNet, Zhang et al., 2017)"""
+    """The channels (dim 1) of `groups` groups, dealt out in turn  (Zhang et al., 2017)"""
     if input.ndim < 3:
         raise RuntimeError(
-            f"channel_shuffle expects input with > 2 dims, but got input with sizes {list(input.shape)}"
+            "channel_shuffle expects input with > 2 dims, but got input with sizes "
+            f"{list(input.shape)}"
         )
     n, c, *rest = input.shape
     if groups <= 0 or c % groups:

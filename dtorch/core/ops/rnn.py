@@ -132,7 +132,10 @@ def _gates(x, h, w_ih, w_hh, b_ih, b_hh):
 
 
 def lstm_cell(input, hx, w_ih, w_hh, b_ih=None, b_hh=None):
-    """One step of an LSTM: (h, c) from input (N, I) and hx = (h, c)  (Hochreiter & Schmidhuber, 1997)"""
+    """One step of an LSTM: (h, c) from input (N, I) and hx = (h, c)
+
+    (Hochreiter & Schmidhuber, 1997)
+    """
     h, c = hx
     i, f, g, o = chunk(_gates(input, h, w_ih, w_hh, b_ih, b_hh), 4, -1)
     c = sigmoid(f) * c + sigmoid(i) * tanh(g)
@@ -305,8 +308,8 @@ def _layers(name, one, states):
         count = num_layers * directions
         if len(hx) != states or len(params) != count * each:
             raise RuntimeError(
-                f"{name}: expected {states} states and {count * each} parameters, but got {len(hx)} and "
-                f"{len(params)}"
+                f"{name}: expected {states} states and {count * each} parameters, but got "
+                f"{len(hx)} and {len(params)}"
             )
         x = transpose(input, 0, 1) if batch_first else input
         finals = []
@@ -325,8 +328,8 @@ def _layers(name, one, states):
 
     function.__name__ = function.__qualname__ = name
     function.__doc__ = (
-        "Layers over a sequence (T, N, I) or, with batch_first, (N, T, I): the output, and each state "
-        "after the last step, (layers * directions, N, H)"
+        "Layers over a sequence (T, N, I) or, with batch_first, (N, T, I): the output, and each "
+        "state after the last step, (layers * directions, N, H)"
     )
     return function
 

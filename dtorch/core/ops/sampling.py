@@ -72,8 +72,8 @@ def grid_sample(input, grid, mode="bilinear", padding_mode="zeros", align_corner
     n = input.ndim - 2
     if mode not in ("bilinear", "nearest", "bicubic"):
         raise ValueError(
-            "nn.functional.grid_sample(): expected mode to be 'bilinear', 'nearest' or 'bicubic', but "
-            f"got: '{mode}'"
+            "nn.functional.grid_sample(): expected mode to be 'bilinear', 'nearest' or 'bicubic', "
+            f"but got: '{mode}'"
         )
     if padding_mode not in ("zeros", "border", "reflection"):
         raise ValueError(
@@ -82,21 +82,21 @@ def grid_sample(input, grid, mode="bilinear", padding_mode="zeros", align_corner
         )
     if n not in (2, 3) or grid.ndim != input.ndim or grid.shape[-1] != n:
         raise RuntimeError(
-            "grid_sampler(): expected 4D or 5D input and grid with same number of dimensions and the "
-            f"spatial ones' in grid's last, but got input with sizes {list(input.shape)} and grid with "
-            f"sizes {list(grid.shape)}"
+            "grid_sampler(): expected 4D or 5D input and grid with same number of dimensions and "
+            f"the spatial ones' in grid's last, but got input with sizes {list(input.shape)} and "
+            f"grid with sizes {list(grid.shape)}"
         )
     if input.shape[0] != grid.shape[0]:
         raise RuntimeError(
-            "grid_sampler(): expected grid and input to have same batch size, but got input with sizes "
-            f"{list(input.shape)} and grid with sizes {list(grid.shape)}"
+            "grid_sampler(): expected grid and input to have same batch size, but got input with "
+            f"sizes {list(input.shape)} and grid with sizes {list(grid.shape)}"
         )
     if mode == "bicubic" and n != 2:
         raise RuntimeError("grid_sampler(): bicubic interpolation only supports 4D input")
     if 0 in input.shape[2:]:
         raise RuntimeError(
-            "grid_sampler(): expected input to have non-empty spatial dimensions, but input has sizes "
-            f"{list(input.shape)}"
+            "grid_sampler(): expected input to have non-empty spatial dimensions, but input has "
+            f"sizes {list(input.shape)}"
         )
     align = bool(align_corners)
     sizes = input.shape[2:]
@@ -137,8 +137,8 @@ def affine_grid(theta, size, align_corners=None):
     n = len(size) - 2
     if n not in (2, 3) or tuple(theta.shape[1:]) != (n, n + 1):
         raise NotImplementedError(
-            "affine_grid only supports 4D and 5D sizes, for 2D and 3D affine transforms, with theta of "
-            f"(N, 2, 3) or (N, 3, 4). Got size {list(size)} and theta {list(theta.shape)}."
+            "affine_grid only supports 4D and 5D sizes, for 2D and 3D affine transforms, with "
+            f"theta of (N, 2, 3) or (N, 3, 4). Got size {list(size)} and theta {list(theta.shape)}."
         )
     if min(size) <= 0:
         raise ValueError(f"Expected non-zero, positive output size. Got {list(size)}")
@@ -151,5 +151,3 @@ def affine_grid(theta, size, align_corners=None):
     points = stack([*axes[::-1], ones(*spatial, dtype=theta.dtype, device=theta.device)], -1)
     points = reshape(points, (prod(spatial), n + 1))
     return reshape(matmul(points, transpose(theta, 1, 2)), (size[0], *spatial, n))
-
-
