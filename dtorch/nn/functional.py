@@ -273,7 +273,10 @@ multilabel_margin_loss = _with_reduction(_margin.multilabel_margin_loss)
 def linear_cross_entropy(input, linear_weight, target, *, linear_bias=None, weight=None,
                          reduction="mean", ignore_index=None, label_smoothing=0.0,
                          options=None):  # fmt: skip
-    """cross_entropy(linear(input, linear_weight, linear_bias), target)"""
+    """cross_entropy(linear(input, linear_weight, linear_bias), target)
+
+    options: torch's way to compute it in chunks; values are the same, so that here it does nothing
+    """
     out = linear_weight.shape[:-1]
     rows = linear_weight.reshape(-1, linear_weight.shape[-1])
     logits = linear(input, rows, None if linear_bias is None else linear_bias.reshape(-1))

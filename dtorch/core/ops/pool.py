@@ -308,7 +308,8 @@ def gather_flat(xp, x, index, *, n):
     x: (..., *size), index: (..., *out) -> (..., *out)
     """
     lead = x.shape[:-n]
-    flat = xp.take_along_axis(x.reshape(*lead, -1), index.reshape(*lead, -1), -1)
+    pixels = x.reshape(*lead, prod(x.shape[-n:]))
+    flat = xp.take_along_axis(pixels, index.reshape(*lead, prod(index.shape[-n:])), -1)
     return flat.reshape(index.shape)
 
 
@@ -317,11 +318,12 @@ def scatter_flat(xp, x, index, *, size, accumulate=True):
     """Zeros (..., *size) with x (..., *out) added, or put, at flat indices (..., *out)."""
     lead = x.shape[: -len(size)]
     out = xp.zeros((prod(lead), prod(size)), x.dtype)
-    where = xp.arange(prod(lead))[:, None], index.reshape(prod(lead), -1)
+    rows = prod(lead), prod(x.shape[len(lead) :])
+    where = xp.arange(rows[0])[:, None], index.reshape(rows)
     if accumulate:
-        xp.scatter_add(out, where, x.reshape(prod(lead), -1))
+        xp.scatter_add(out, where, x.reshape(rows))
     else:
-        out[where] = x.reshape(prod(lead), -1)
+        out[where] = x.reshape(rows)
     return out.reshape(*lead, *size)
 
 
