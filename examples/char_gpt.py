@@ -118,7 +118,8 @@ def main() -> None:
         if rank == 0 and (step == 1 or step % 20 == 0):
             each = (time.perf_counter() - began) / step
             mean = sum(recent) / len(recent)
-            print(f"step {step:4}: loss {mean:.3f} (mean of the last {len(recent)}), {each * 1e3:.0f} ms a step")
+            last = f"mean of the last {len(recent)}"
+            print(f"step {step:4}: loss {mean:.3f} ({last}), {each * 1e3:.0f} ms a step")
     if rank == 0 and args.sample:
         start = dtorch.tensor([[number["\n"]]])
         written = write(model.module, start, args.sample, args.context)

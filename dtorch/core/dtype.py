@@ -63,7 +63,7 @@ strided = layout("strided")
 
 
 class memory_format(layout):
-    """An order of a tensor's memory.  It is accepted where torch takes one; values never depend on it."""
+    """An order of a tensor's memory: accepted where torch takes one, values never depend on it."""
 
 
 contiguous_format = memory_format("contiguous_format")

@@ -211,6 +211,13 @@ OPERATORS = {
 }  # fmt: skip
 
 
+AUGMENTED = {
+    "iadd": "add_", "isub": "sub_", "imul": "mul_", "itruediv": "div_", "ipow": "pow_",
+    "ifloordiv": "floor_divide_", "imod": "remainder_", "iand": "bitwise_and_",
+    "ior": "bitwise_or_", "ixor": "bitwise_xor_",
+}  # fmt: skip
+
+
 def _attach():
     """Hang everything on Tensor; an operator on an operand that it does not know is left to it."""
     for name, fn in (_collect("METHODS") | storage.METHODS | METHODS).items():
@@ -219,10 +226,8 @@ def _attach():
         setattr(Tensor, name + "_", in_place(fn, UFUNCS.get(name)))
     for name, fn in OPERATORS.items():
         setattr(Tensor, name, fn)
-    for name, fn in {"iadd": "add_", "isub": "sub_", "imul": "mul_", "itruediv": "div_",
-                     "ipow": "pow_", "ifloordiv": "floor_divide_", "imod": "remainder_",
-                     "iand": "bitwise_and_", "ior": "bitwise_or_", "ixor": "bitwise_xor_"}.items():  # fmt: skip
-        setattr(Tensor, f"__{name}__", getattr(Tensor, fn))
+    for name, method in AUGMENTED.items():
+        setattr(Tensor, f"__{name}__", getattr(Tensor, method))
     Tensor.__hash__ = object.__hash__
     Tensor.T = property(lambda self: self.permute(*range(self.ndim)[::-1]))
     Tensor.mT = property(lambda self: self.transpose(-2, -1))

@@ -40,7 +40,7 @@ class _Mode:
                     while True:
                         try:
                             sent = yield item
-                        except BaseException as error:
+                        except BaseException as error:  # noqa: BLE001 (handed on)
                             with self._again():
                                 item = inner.throw(error)
                         else:

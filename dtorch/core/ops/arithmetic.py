@@ -18,7 +18,7 @@ add.vjp(lambda g, y, a, b: g, lambda g, y, a, b: g)
 
 @op(promote="result", ufunc="subtract")
 def sub(xp, a, b):
-    if getattr(a, "dtype", None) == bool or getattr(b, "dtype", None) == bool:
+    if "b" in (getattr(x, "dtype", xp.dtype(float)).kind for x in (a, b)):
         raise RuntimeError(
             "Subtraction, the `-` operator, with a bool tensor is not supported. If you are trying "
             "to invert a mask, use the `~` or `logical_not()` operator instead."
@@ -138,7 +138,9 @@ def sub_scaled(input, other, *, alpha=1):
 def scaled(x, alpha):
     if isinstance(x, Tensor):
         if isinstance(alpha, float) and x.dtype.category < 2:
-            raise RuntimeError("For integral input tensors, argument alpha must not be a floating point number.")
+            raise RuntimeError(
+                "For integral input tensors, argument alpha must not be a floating point number."
+            )
         return mul(x, alpha)
     return x * alpha
 
