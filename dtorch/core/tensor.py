@@ -6,7 +6,8 @@ import weakref
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from . import backend, dtype as dtypes, graph
+from . import backend, graph
+from . import dtype as dtypes
 from .backend.cpu import ndarray
 from .device import device as Device
 from .device import of as device_of
@@ -336,7 +337,7 @@ class Tensor:
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
         a = self.numpy()
         if copy is False and dtype is not None and dtype != a.dtype:
-            raise ValueError(f"a {self.dtype} tensor cannot become an array of {dtype} without a copy")
+            raise ValueError(f"a {self.dtype} tensor is no array of {dtype} without a copy")
         return a.astype(dtype or a.dtype, copy=bool(copy))
 
     def tolist(self) -> Any:

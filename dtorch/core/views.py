@@ -104,15 +104,6 @@ copy_region.vjp(
 )
 
 
-@op(half="keep")
-def zeroed(xp, x):
-    """Zeros: what is left of a tensor's gradient when all of it has been written over."""
-    return xp.zeros_like(x)
-
-
-zeroed.vjp(lambda g, y, x: zeroed(g))
-
-
 # ---- writing ---------------------------------------------------------------------------------
 
 
@@ -120,10 +111,13 @@ def check_writable(t: Tensor, recorded: bool) -> None:
     """RuntimeError if `t` must not be written to in place, before anything is changed."""
     if grad_on():
         if t._rg and t._node is None:
-            raise RuntimeError("a leaf Variable that requires grad is being used in an in-place operation.")
+            raise RuntimeError(
+                "a leaf Variable that requires grad is being used in an in-place operation."
+            )
         if t._base is not None and t._base._rg and t._base._node is None:
             raise RuntimeError(
-                "a view of a leaf Variable that requires grad is being used in an in-place operation."
+                "a view of a leaf Variable that requires grad is being used in an in-place "
+                "operation."
             )
     a = t._a
     if 0 in a.strides and a.size and any(s == 0 and n > 1 for s, n in zip(a.strides, a.shape)):
@@ -132,7 +126,7 @@ def check_writable(t: Tensor, recorded: bool) -> None:
             "single memory location. Please clone() the tensor before performing the operation."
         )
     if type(a) is backend.ndarray and not a.flags.writeable:
-        raise RuntimeError("the tensor is a view of read-only memory; clone() it before writing to it")
+        raise RuntimeError("the tensor is on read-only memory; clone() it before writing to it")
 
 
 def write(t: Tensor, result: Tensor, name: str) -> Tensor:
@@ -147,8 +141,8 @@ def write(t: Tensor, result: Tensor, name: str) -> Tensor:
     source, target = dtypes.of_numpy(r.dtype), dtypes.of_numpy(a.dtype)
     if not dtypes.can_cast(source, target):
         raise RuntimeError(
-            f"result type {source.name} can't be cast to the desired output type {target.name}; use "
-            f"the out-of-place form of {name}"
+            f"result type {source.name} can't be cast to the desired output type {target.name}; "
+            f"use the out-of-place form of {name}"
         )
     if recorded and source is not target:
         result = result.to(target)  # type: ignore[attr-defined]
@@ -164,11 +158,9 @@ def rebase(t: Tensor, result: Tensor) -> None:
     """Let the history of `t`, of its base and of the base's views begin at `result`."""
     base = t._base
     if base is None:
-        if result._rg:
-            t._node = result._node or Node(graph.ALIAS, (edge(result),), None, None, None, None,
-                                           next_seq())  # fmt: skip
-        else:
-            t._node = Node(zeroed, (edge(t),), None, None, None, None, next_seq())
+        # Written over by a leaf, it stays no leaf; by what has no history, its own ends here.
+        t._node = result._node or Node(graph.ALIAS, (edge(result),), None, None, None, None,
+                                       next_seq())  # fmt: skip
         t._rg = True
         base = t
     else:

@@ -37,7 +37,12 @@ def test_gradients_alias_neither_each_other_nor_anything_else() -> None:
     (x + y).backward(g)
     x.grad.mul_(5)
     assert (y.grad.tolist(), g.tolist()) == ([1.0, 1.0], [1.0, 1.0])
-    for function in (lambda a: a.view(2, 1), lambda a: a[:], lambda a: a.clone(), lambda a: a.expand(1, 2)):
+    for function in (
+        lambda a: a.view(2, 1),
+        lambda a: a[:],
+        lambda a: a.clone(),
+        lambda a: a.expand(1, 2),
+    ):
         x.grad = None
         out = function(x)
         seed = dtorch.ones(tuple(out.shape), dtype=dtorch.float64)
@@ -123,7 +128,7 @@ def test_grad_fn_can_be_walked() -> None:
     x = leaf(1)
     y = (x * 2).exp()
     assert y.grad_fn.name() == "ExpBackward0"
-    (mul, _), = y.grad_fn.next_functions
+    ((mul, _),) = y.grad_fn.next_functions
     assert mul.name() == "MulBackward0"
     assert mul.next_functions[0][0].variable is x
     assert mul.next_functions[1][0] is None
@@ -163,7 +168,9 @@ def test_derivatives_of_high_order() -> None:
 def test_backward_with_create_graph() -> None:
     x, z = leaf(2, 3), torch.tensor([2.0, 3.0], requires_grad=True, dtype=torch.float64)
     for t in (x, z):
-        (g,) = (dtorch if t is x else torch).autograd.grad((t.exp() * t).sum(), t, create_graph=True)
+        (g,) = (dtorch if t is x else torch).autograd.grad(
+            (t.exp() * t).sum(), t, create_graph=True
+        )
         (g * g).sum().backward()
     np.testing.assert_allclose(x.grad.numpy(), z.grad.numpy())
 
@@ -211,7 +218,9 @@ def test_hooks_on_nodes() -> None:
     x = leaf(1, 2)
     y = x * 3
     seen: list[Any] = []
-    y.grad_fn.register_hook(lambda inputs, outputs: seen.append((inputs[0].tolist(), outputs[0].tolist())))
+    y.grad_fn.register_hook(
+        lambda inputs, outputs: seen.append((inputs[0].tolist(), outputs[0].tolist()))
+    )
     y.grad_fn.register_prehook(lambda outputs: (outputs[0] * 2,))
     y.sum().backward()
     assert seen == [([6.0, 6.0], [2.0, 2.0])]
@@ -295,7 +304,10 @@ def test_an_exception_restores_the_mode() -> None:
 
 def test_detect_anomaly_names_the_op_that_made_a_nan() -> None:
     x = leaf(-1)
-    with pytest.raises(RuntimeError, match="SqrtBackward0.*returned nan"), dtorch.autograd.detect_anomaly():
+    with (
+        pytest.raises(RuntimeError, match="SqrtBackward0.*returned nan"),
+        dtorch.autograd.detect_anomaly(),
+    ):
         x.sqrt().sum().backward()
 
 
@@ -484,15 +496,17 @@ def test_jacobians_hessians_and_products_are_torchs() -> None:
     for library in (dtorch, torch):
         F = library.autograd.functional
         x, y = library.tensor(a), library.tensor(b)
-        outcomes.append([
-            F.jacobian(lambda s: s.exp() * s.sum(), x),
-            *F.jacobian(lambda s, t: s * t, (x, y)),
-            F.hessian(lambda s: (s**3).sum() * s[0], x),
-            *F.hessian(lambda s, t: (s * s * t).sum(), (x, y))[0],
-            *F.vjp(lambda s: s * s, x, y),
-            *F.jvp(lambda s: s * s.sum(), x, y),
-            *F.vhp(lambda s: (s**3).sum() * s[1], x, y),
-            *F.hvp(lambda s: (s**3).sum() * s[1], x, y),
-        ])  # fmt: skip
+        outcomes.append(
+            [
+                F.jacobian(lambda s: s.exp() * s.sum(), x),
+                *F.jacobian(lambda s, t: s * t, (x, y)),
+                F.hessian(lambda s: (s**3).sum() * s[0], x),
+                *F.hessian(lambda s, t: (s * s * t).sum(), (x, y))[0],
+                *F.vjp(lambda s: s * s, x, y),
+                *F.jvp(lambda s: s * s.sum(), x, y),
+                *F.vhp(lambda s: (s**3).sum() * s[1], x, y),
+                *F.hvp(lambda s: (s**3).sum() * s[1], x, y),
+            ]
+        )
     for mine, theirs in zip(*outcomes):
         np.testing.assert_allclose(mine.numpy(), theirs.numpy(), rtol=1e-10)

@@ -16,7 +16,11 @@ def a() -> Any:
 
 # name: (call, type, words that must be in the message)
 CASES: dict[str, tuple[Any, type[Exception], tuple[str, ...]]] = {
-    "broadcasting": (lambda: a() + dtorch.ones(4), RuntimeError, ("size of tensor a (3)", "tensor b (4)", "dimension 1")),
+    "broadcasting": (
+        lambda: a() + dtorch.ones(4),
+        RuntimeError,
+        ("size of tensor a (3)", "tensor b (4)", "dimension 1"),
+    ),
     "matmul": (lambda: a() @ dtorch.ones(4, 2), RuntimeError, ("2x3", "4x2")),
     "view": (lambda: a().view(4), RuntimeError, ("[4]", "6")),
     "view of strided memory": (lambda: a().t().view(6), RuntimeError, ("reshape",)),
@@ -28,23 +32,43 @@ CASES: dict[str, tuple[Any, type[Exception], tuple[str, ...]]] = {
     "item": (lambda: a().item(), RuntimeError, ("6 elements",)),
     "truth": (lambda: bool(a()), RuntimeError, ("ambiguous",)),
     "iteration over a number": (lambda: list(dtorch.tensor(1.0)), TypeError, ("0-d",)),
-    "integers have no gradients": (lambda: dtorch.tensor([1], requires_grad=True), RuntimeError, ("floating point", "int64")),
+    "integers have no gradients": (
+        lambda: dtorch.tensor([1], requires_grad=True),
+        RuntimeError,
+        ("floating point", "int64"),
+    ),
     "raw array": (lambda: dtorch.exp(np.ones(2)), TypeError, ("numpy.ndarray", "from_numpy")),
     "raw array as operand": (lambda: a() + np.ones(3), TypeError, ("numpy.ndarray", "from_numpy")),
     "NumPy function of a tensor": (lambda: np.exp(a()), TypeError, ("__array_ufunc__",)),
-    "array of strings": (lambda: dtorch.from_numpy(np.array(["a"])), TypeError, ("supported types",)),
+    "array of strings": (
+        lambda: dtorch.from_numpy(np.array(["a"])),
+        TypeError,
+        ("supported types",),
+    ),
     "not a number": (lambda: dtorch.tensor("a"), TypeError, ("str",)),
     "ragged": (lambda: dtorch.tensor([[1.0], [2.0, 3.0]]), ValueError, ("length",)),
     "numpy() with history": (lambda: a().requires_grad_().numpy(), RuntimeError, ("detach",)),
-    "bool minus": (lambda: dtorch.tensor([True]) - dtorch.tensor([True]), RuntimeError, ("logical_not",)),
+    "bool minus": (
+        lambda: dtorch.tensor([True]) - dtorch.tensor([True]),
+        RuntimeError,
+        ("logical_not",),
+    ),
     "device name": (lambda: dtorch.device("gpu"), RuntimeError, ("cpu, cuda", "gpu")),
     "second backward": (lambda: _twice(), RuntimeError, ("retain_graph=True",)),
-    "stale value": (lambda: _stale(), RuntimeError, ("modified by an inplace operation", "MulBackward0", "clone()")),
+    "stale value": (
+        lambda: _stale(),
+        RuntimeError,
+        ("modified by an inplace operation", "MulBackward0", "clone()"),
+    ),
     "leaf in place": (lambda: a().requires_grad_().add_(1), RuntimeError, ("leaf Variable",)),
-    "out= with history": (lambda: dtorch.add(a().requires_grad_(), 1, out=a()), RuntimeError, ("out=",)),
+    "out= with history": (
+        lambda: dtorch.add(a().requires_grad_(), 1, out=a()),
+        RuntimeError,
+        ("out=",),
+    ),
     "unknown name": (lambda: dtorch.no_such_function, AttributeError, ("no_such_function",)),
     "numpy.finfo of an integer": (lambda: dtorch.finfo(dtorch.int8), TypeError, ("iinfo",)),
-}  # fmt: skip
+}
 
 
 def _twice() -> None:
@@ -86,6 +110,10 @@ def test_cuda_where_there_is_none() -> None:
     if dtorch.cuda.is_available():
         assert dtorch.ones(1, device="cuda").device.type == "cuda"
         return
-    for call in (lambda: dtorch.ones(1, device="cuda"), lambda: a().cuda(), lambda: a().to("cuda:0")):
+    for call in (
+        lambda: dtorch.ones(1, device="cuda"),
+        lambda: a().cuda(),
+        lambda: a().to("cuda:0"),
+    ):
         with pytest.raises(RuntimeError, match="CUDA is not available.*is_available"):
             call()

@@ -11,17 +11,54 @@ import torch
 
 import dtorch
 
-SHAPES = [(), (1,), (5,), (0,), (0, 3), (2, 3), (2, 3, 4), (30,), (1001,), (40, 30), (7, 8, 20), (1, 2, 1, 3)]
-DTYPES = ["float32", "float64", "float16", "int32", "int64", "uint8", "bool", "complex64", "complex128"]
+SHAPES = [
+    (),
+    (1,),
+    (5,),
+    (0,),
+    (0, 3),
+    (2, 3),
+    (2, 3, 4),
+    (30,),
+    (1001,),
+    (40, 30),
+    (7, 8, 20),
+    (1, 2, 1, 3),
+]
+DTYPES = [
+    "float32",
+    "float64",
+    "float16",
+    "int32",
+    "int64",
+    "uint8",
+    "bool",
+    "complex64",
+    "complex128",
+]
 SPECIAL = [
-    [1.0, 2.0], [1.0, np.nan], [np.inf, 1.5], [0.0, 0.0], [np.nan], [-0.0, 3], [1e9], [1e-9, 1], [1000.0, 1.0],
-    [1001.0, 1.0], [123456789.0, np.inf], [np.inf, -np.inf], [-1.5, 2e8], [0.1, -0.00012],
-]  # fmt: skip
+    [1.0, 2.0],
+    [1.0, np.nan],
+    [np.inf, 1.5],
+    [0.0, 0.0],
+    [np.nan],
+    [-0.0, 3],
+    [1e9],
+    [1e-9, 1],
+    [1000.0, 1.0],
+    [1001.0, 1.0],
+    [123456789.0, np.inf],
+    [np.inf, -np.inf],
+    [-1.5, 2e8],
+    [0.1, -0.00012],
+]
 
 
 def text(t: Any) -> str:
     """repr without the name of the package, and without the line breaks that its length decides."""
-    return re.sub(r",\s+(dtype|grad_fn|size|requires_grad)=", r", \1=", repr(t)).replace("dtorch.", "torch.")
+    return re.sub(r",\s+(dtype|grad_fn|size|requires_grad)=", r", \1=", repr(t)).replace(
+        "dtorch.", "torch."
+    )
 
 
 def both(a: np.ndarray) -> tuple[Any, Any]:
@@ -49,7 +86,9 @@ def test_special_values(values: list[float]) -> None:
 
 
 def test_bfloat16() -> None:
-    mine, theirs = (t.to(lib.bfloat16) for t, lib in zip(both(np.array([1.5, -3.0])), (dtorch, torch)))
+    mine, theirs = (
+        t.to(lib.bfloat16) for t, lib in zip(both(np.array([1.5, -3.0])), (dtorch, torch))
+    )
     assert text(mine) == text(theirs)
 
 
@@ -65,11 +104,17 @@ def test_history_and_line_breaks() -> None:
 @pytest.mark.parametrize(
     "options",
     [
-        {"precision": 2}, {"sci_mode": True}, {"sci_mode": False}, {"threshold": 5}, {"edgeitems": 1, "threshold": 5},
-        {"linewidth": 40}, {"profile": "short"}, {"profile": "full"},
+        {"precision": 2},
+        {"sci_mode": True},
+        {"sci_mode": False},
+        {"threshold": 5},
+        {"edgeitems": 1, "threshold": 5},
+        {"linewidth": 40},
+        {"profile": "short"},
+        {"profile": "full"},
     ],
     ids=str,
-)  # fmt: skip
+)
 def test_options(options: dict[str, Any]) -> None:
     try:
         dtorch.set_printoptions(**options)

@@ -10,7 +10,8 @@ def test_a_small_network_learns_xor() -> None:
     y = dtorch.tensor([[0.0], [1.0], [1.0], [0.0]])
     rng = np.random.default_rng(0)
     shapes = [(2, 8), (8,), (8, 1), (1,)]
-    params = [dtorch.tensor(rng.normal(size=s).astype("float32"), requires_grad=True) for s in shapes]
+    arrays = [rng.normal(size=s).astype("float32") for s in shapes]
+    params = [dtorch.tensor(a, requires_grad=True) for a in arrays]
     w1, b1, w2, b2 = params
     losses = []
     for _ in range(300):
