@@ -29,7 +29,14 @@ from .backend.cpu import dtype as np_dtype
 from .graph import Node, next_seq, pick
 from .modes import grad_on, is_anomaly_enabled
 from .rules import (
-    Runner, no_rule, run_binary, run_composite, run_conjugated, run_each, run_joint, run_unary,
+    Runner,
+    no_rule,
+    run_binary,
+    run_composite,
+    run_conjugated,
+    run_each,
+    run_joint,
+    run_unary,
 )  # fmt: skip
 from .tensor import Tensor, edge, new, register_view, wrap
 
@@ -71,12 +78,11 @@ class Op:
         if self.ufunc is not None:
             elementwise = _unary if self.promote in ("float", "keep") else _binary
             return elementwise(self, getattr(cpu, self.ufunc))
-        if self.promote not in (None, "keep"):
-            return _general(self)
         kernel = self.kernels.get("cpu", self.kernel)
         places = [p for p in signature(kernel).parameters.values() if p.kind is not p.KEYWORD_ONLY]
-        one = len(places) == 2 and places[1].kind is not places[1].VAR_POSITIONAL
-        return (_single if one else _several)(self, kernel)
+        if len(places) == 2 and places[1].kind is not places[1].VAR_POSITIONAL:
+            return _single(self, kernel)
+        return _several(self, kernel) if self.promote is None else _general(self)
 
     # ---- declaring -------------------------------------------------------------------------------
 
@@ -377,7 +383,8 @@ def _binary(op: Op, kernel: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _single(op: Op, kernel: Callable[..., Any]) -> Callable[..., Any]:
-    """One tensor and any parameters, nothing to promote: reductions, views."""
+    """One tensor and any parameters: reductions, views, softmax."""
+    others = "" if op.promote == "float" else "iub"  # kinds of dtypes that are left alone
     slow, saves_x, saves_y, saves_shape, view = (
         op.apply, op.saves_x, op.saves_y, op.saves_shape, op.view
     )  # fmt: skip
@@ -388,7 +395,7 @@ def _single(op: Op, kernel: Callable[..., Any]) -> Callable[..., Any]:
         except AttributeError:
             return slow(x, **params)
         d = a.dtype
-        if type(a) is not ndarray or (d is not f32 and d is not f64 and d.kind not in "iub"):
+        if type(a) is not ndarray or (d is not f32 and d is not f64 and d.kind not in others):
             return slow(x, **params)
         out = kernel(cpu, a, **params)
         rg = x._rg

@@ -31,26 +31,32 @@ def cat(tensors, dim=0):
     tensors = list(tensors)
     if not tensors:
         raise RuntimeError("torch.cat(): expected a non-empty list of Tensors")
-    d = dtypes.result_dtype(list(map(raw, tensors)))
+    arrays = list(map(raw, tensors))
+    if len({a.dtype for a in arrays}) > 1:
+        d = dtypes.result_dtype(arrays).np
+        tensors = [cast(x, d) for x in tensors]
     # torch lets an empty vector join anything
-    tensors = [cast(x, d.np) for x in tensors if tuple(x.shape) != (0,)] or [cast(tensors[0], d.np)]
-    first = tensors[0]
-    for i, x in enumerate(tensors):
-        if not x.ndim:
+    tensors = [x for x, a in zip(tensors, arrays) if a.shape != (0,)] or tensors[:1]
+    shapes = [raw(x).shape for x in tensors]
+    _check_joinable(shapes, dim)
+    return _cat(*tensors, dim=axis(dim, len(shapes[0])))
+
+
+def _check_joinable(shapes, dim):
+    first = shapes[0]
+    for i, shape in enumerate(shapes):
+        if not shape:
             raise RuntimeError(f"zero-dimensional tensor (at position {i}) cannot be concatenated")
-    dim = axis(dim, first.ndim)
-    for i, x in enumerate(tensors):
-        if x.ndim != first.ndim:
+        if len(shape) != len(first):
             raise RuntimeError(
-                f"Tensors must have same number of dimensions: got {first.ndim} and {x.ndim}"
+                f"Tensors must have same number of dimensions: got {len(first)} and {len(shape)}"
             )
-        if any(a != b for k, (a, b) in enumerate(zip(x.shape, first.shape)) if k != dim):
+        d = axis(dim, len(first))
+        if shape[:d] != first[:d] or shape[d + 1 :] != first[d + 1 :]:
             raise RuntimeError(
-                f"Sizes of tensors must match except in dimension {dim}. Expected size "
-                f"{list(first.shape)} but got size {list(x.shape)} for tensor number {i} in the "
-                "list."
+                f"Sizes of tensors must match except in dimension {d}. Expected size "
+                f"{list(first)} but got size {list(shape)} for tensor number {i} in the list."
             )
-    return _cat(*tensors, dim=dim)
 
 
 def stack(tensors, dim=0):

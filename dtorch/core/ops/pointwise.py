@@ -234,13 +234,13 @@ def where(condition, input=None, other=None):
             "where expected condition to be a boolean tensor, but got a tensor with dtype "
             f"{condition.dtype}"
         )
-    d = result_dtype([raw(input), raw(other)]).np
-    xp = backend.of(mask)
-    a, b = (
-        cast(x, d) if hasattr(x, "dtype") else xp.asarray(x, dtype=d) for x in (input, other)
-    )
-    if any(isinstance(x, Tensor) for x in (condition, a, b)):
-        a, b = (x if isinstance(x, Tensor) else wrap(x) for x in (a, b))
+    a, b = input, other
+    if not (isinstance(a, Tensor) and isinstance(b, Tensor) and a._a.dtype is b._a.dtype):
+        d = result_dtype([raw(a), raw(b)]).np
+        xp = backend.of(mask)
+        a, b = (cast(x, d) if hasattr(x, "dtype") else xp.asarray(x, dtype=d) for x in (a, b))
+        if any(isinstance(x, Tensor) for x in (condition, a, b)):
+            a, b = (x if isinstance(x, Tensor) else wrap(x) for x in (a, b))
     try:
         return _where(a, b, condition=mask)
     except ValueError as error:

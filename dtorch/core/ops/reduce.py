@@ -38,9 +38,8 @@ def kept(shape, dims):
 
 @op(saves="s")
 def _sum(xp, x, *, dims, keepdim):
-    if x.dtype.kind in "iub":
-        return xp.sum(x, axis=dims, keepdims=keepdim, dtype="int64")
-    return xp.sum(x, axis=dims, keepdims=keepdim)
+    dtype = "int64" if x.dtype.kind in "iub" else None
+    return xp.add.reduce(x, axis=dims, dtype=dtype, keepdims=keepdim)
 
 
 _sum.vjp(lambda g, y, shape, dims, keepdim: spread(g, shape, dims))

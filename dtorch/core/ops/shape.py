@@ -29,7 +29,7 @@ def sizes(args):
     """The shape given as separate ints, or as one tuple or list."""
     if len(args) == 1 and not isinstance(args[0], int) and hasattr(args[0], "__iter__"):
         args = args[0]
-    return tuple(int(n) for n in args)
+    return tuple(map(int, args))
 
 
 # ---- casting ---------------------------------------------------------------------------------
@@ -97,7 +97,7 @@ def infer(shape, size):
             )
         if not size % rest:
             return tuple(size // rest if n == -1 else n for n in shape)
-    if any(n < 0 for n in shape) or prod(shape) != size:
+    if prod(shape) != size or min(shape, default=0) < 0:
         raise RuntimeError(f"shape '{list(shape)}' is invalid for input of size {size}")
     return shape
 
@@ -120,26 +120,26 @@ def is_viewable(x, shape):
 
 def reshape(input, *args, shape=()):
     """The same elements in another shape: a view where the strides allow it, else a copy."""
-    shape = infer(sizes(args or (shape,)), prod(input.shape))
-    if not isinstance(input, Tensor):
-        return input.reshape(shape)
-    if input._a.flags.c_contiguous or is_viewable(input._a, shape):
-        return _view(input, shape=shape)
-    return _view(_contiguous(input), shape=shape)
+    a = raw(input)
+    shape = infer(sizes(args or (shape,)), a.size)
+    if a is input:
+        return a.reshape(shape)
+    if a.flags.c_contiguous or is_viewable(a, shape):
+        return _view.fn(input, shape=shape)
+    return _view.fn(_contiguous(input), shape=shape)
 
 
 def view(input, *shape):
     """A view of another shape; RuntimeError where only a copy could have it.  Also view(dtype)."""
     if len(shape) == 1 and isinstance(shape[0], dtypes.dtype):
         return view_dtype(input, shape[0])
-    shape = infer(sizes(shape), prod(input.shape))
+    shape = infer(sizes(shape), input._a.size)
     if not (input._a.flags.c_contiguous or is_viewable(input._a, shape)):
         raise RuntimeError(
             "view size is not compatible with input tensor's size and stride (at least one "
-            "dimension "
-            "spans across two contiguous subspaces). Use .reshape(...) instead."
+            "dimension spans across two contiguous subspaces). Use .reshape(...) instead."
         )
-    return _view(input, shape=shape)
+    return _view.fn(input, shape=shape)
 
 
 @op(half="keep", view=True)
