@@ -45,5 +45,7 @@ def bools(*shape: int, seed: int = 0) -> Any:
 def all_samples() -> dict[str, list[Sample]]:
     found: dict[str, list[Sample]] = {}
     for module in pkgutil.iter_modules(__path__):
-        found |= importlib.import_module(f"{__name__}.{module.name}").SAMPLES
+        family = importlib.import_module(f"{__name__}.{module.name}").SAMPLES
+        for function, calls in family.items():
+            found.setdefault(function, []).extend(calls)
     return found

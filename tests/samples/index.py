@@ -13,6 +13,8 @@ _reduced = [
     call(X, 0, N, arr(2, 4, seed=1), mode, include_self=own)
     for mode in ("sum", "prod", "mean", "amax", "amin") for own in (True, False)
 ]  # fmt: skip
+_zeros = np.array([[0.0, 2.0, -1.0, 0.0], [3.0, 0.0, 0.5, 0.0]])
+_reduced += [call(X, 0, N, _zeros, "prod", grad=False)]  # no second derivative at zeros
 
 SAMPLES = {
     "Tensor.__getitem__": [

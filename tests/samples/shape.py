@@ -11,7 +11,7 @@ SAMPLES = {
     "clone": [call(X), call(X.T)],
     "Tensor.contiguous": [call(X), call(X.T)],
     "reshape": [call(X, (4, 3)), call(X.T, (-1,)), call(CUBE, (2, -1))],
-    "Tensor.view": [call(X, 4, 3), call(CUBE, -1)],
+    "Tensor.view": [call(X, 4, 3), call(CUBE, -1), call(X, np.dtype("uint8"), grad=False)],
     "Tensor.view_as": [call(X, arr(4, 3), grad=False)],
     "Tensor.reshape_as": [call(X.T, arr(2, 6), grad=False)],
     "Tensor.expand": [call(arr(3, 1), 2, 3, 4), call(arr(3, 1), -1, 5)],

@@ -307,7 +307,8 @@ def _eigh_vjp(needs, g, y, a, lower):
     if gv is not None:
         gaps = unsqueeze(w, -2) - unsqueeze(w, -1)
         inverse = where(gaps == 0, 0, 1 / where(gaps == 0, 1, gaps))
-        core = _bmm(adjoint(v), gv) * inverse
+        turn = _bmm(adjoint(v), gv)
+        core = (turn - adjoint(turn)) / 2 * inverse  # a is symmetric, and so is its gradient
     if gw is not None:
         n = w.shape[-1]
         on = _diagonal_put(gw, shape=(*w.shape, n), offset=0, dim1=w.ndim - 1, dim2=w.ndim)

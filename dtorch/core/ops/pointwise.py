@@ -323,6 +323,7 @@ IN_PLACE = (
     | {"nan_to_num": nan_to_num, "clamp_min": clamp_min.fn, "clamp_max": clamp_max.fn}
 )
 FUNCTIONS = METHODS = IN_PLACE | {
+    "conj": conj_any, "conj_physical": conj_any,
     "positive": positive.fn, "maximum": maximum.fn, "minimum": minimum.fn, "where": where,
 }  # fmt: skip
 METHODS = METHODS | {"where": lambda self, condition, other: where(condition, self, other)}

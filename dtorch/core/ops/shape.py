@@ -148,8 +148,15 @@ def _view_dtype(xp, x, *, dtype):
 
 
 def view_dtype(input, dtype):
-    """The same memory read as another dtype."""
-    return input if input.dtype is dtype else _view_dtype(input, dtype=dtype.np)
+    """The same memory read as another dtype; its last dimension grows or shrinks with the size."""
+    if input.dtype is dtype:
+        return input
+    if input.dtype.itemsize != dtype.itemsize and input.stride()[-1:] != (1,):
+        raise RuntimeError(
+            f"self.stride(-1) must be 1 to view {input.dtype} as {dtype} (different element sizes), "
+            f"but got the strides {list(input.stride())}"
+        )
+    return _view_dtype(input, dtype=dtype.np)
 
 
 @op(saves="s", half="keep", view=True)
