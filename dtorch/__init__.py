@@ -14,21 +14,58 @@ from math import e, inf, nan, pi
 from typing import Any
 
 from .core import dtype as _dtypes
+from .core.backend.threads import get_num_threads, set_num_threads
 from .core.device import device
 from .core.dtype import (
-    bfloat16, can_cast, cdouble, cfloat, channels_last, channels_last_3d, complex64, complex128,
-    contiguous_format, double, dtype, finfo, float16, float32, float64, get_default_dtype, half, iinfo,
-    int8, int16, int32, int64, layout, long, memory_format, preserve_format, promote_types,
-    set_default_dtype, short, strided, uint8,
+    bfloat16,
+    can_cast,
+    cdouble,
+    cfloat,
+    channels_last,
+    channels_last_3d,
+    complex64,
+    complex128,
+    contiguous_format,
+    double,
+    dtype,
+    finfo,
+    float16,
+    float32,
+    float64,
+    get_default_dtype,
+    half,
+    iinfo,
+    int8,
+    int16,
+    int32,
+    int64,
+    layout,
+    long,
+    memory_format,
+    preserve_format,
+    promote_types,
+    set_default_dtype,
+    short,
+    strided,
+    uint8,
 )  # fmt: skip
 from .core.methods import FUNCTIONS as _functions
 from .core.modes import (
-    enable_grad, inference_mode, is_grad_enabled, is_inference_mode_enabled, no_grad,
+    enable_grad,
+    inference_mode,
+    is_grad_enabled,
+    is_inference_mode_enabled,
+    no_grad,
     set_grad_enabled,
 )  # fmt: skip
 from .core.printing import get_printoptions, printoptions, set_printoptions
 from .core.random import (
-    Generator, get_rng_state, initial_seed, manual_seed, seed, set_rng_state,
+    Generator,
+    get_rng_state,
+    initial_seed,
+    manual_seed,
+    seed,
+    set_rng_state,
 )  # fmt: skip
 from .core.tensor import Size, Tensor
 

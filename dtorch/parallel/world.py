@@ -5,11 +5,13 @@ from __future__ import annotations
 import atexit
 import math
 import os
+import socket
 import sys
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from typing import Any
 
+from dtorch.core.backend.threads import set_num_threads
 from dtorch.core.random import own_generator
 
 from .group import Group
@@ -18,6 +20,8 @@ from .transport import Transport
 from .transport_local import Hub, LocalTransport, run_threads
 from .work import Engine, Seconds, seconds
 
+# Who starts the ranks (dtorch-run, torchrun, a user) may have divided the cores already.
+_THREADS = {"OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"}
 TIMEOUT = 1800.0  # seconds, as torch's default
 
 
@@ -103,6 +107,19 @@ def init_process_group(
     transport = _transport(backend, world)
     engine = Engine(transport.pause)
     place.group = Group(transport, range(transport.size), "world", engine, limit)
+    if world.size > 1 and not _THREADS.intersection(os.environ):
+        _share_cores(place.group)
+
+
+def _share_cores(group: Group) -> None:
+    """Divide the cores that several ranks may run on among them.
+
+    Each rank's BLAS would use all of them otherwise, and its waiting threads take the time of the
+    others': several times slower on a laptop under a bare mpirun.
+    """
+    mine = (socket.gethostname(), frozenset(os.sched_getaffinity(0)))
+    sharing = group.all_gather_objects(mine).count(mine)
+    set_num_threads(max(1, len(mine[1]) // sharing))
 
 
 def _transport(backend: str | None, world: World) -> Transport:
