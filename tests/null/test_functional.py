@@ -169,3 +169,12 @@ LOGITS = dtorch.zeros(2, 3)
 def test_wrong_calls_say_what_is_wrong(call: Any, error: Any, words: str) -> None:
     with pytest.raises(error, match=words):
         call()
+
+
+@pytest.mark.parametrize("shape", [(0, 3), (0, 3, 4), (2, 3, 0)])
+def test_an_empty_batch_leaves_the_running_statistics(shape: tuple[int, ...]) -> None:
+    mean, var = dtorch.ones(3), dtorch.full((3,), 2.0)
+    x, w = dtorch.zeros(shape, requires_grad=True), dtorch.ones(3, requires_grad=True)
+    F.batch_norm(x, mean, var, w, training=True).sum().backward()
+    assert mean.tolist() == [1, 1, 1] and var.tolist() == [2, 2, 2]
+    assert w.grad.tolist() == [0, 0, 0] and tuple(x.grad.shape) == shape

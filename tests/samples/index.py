@@ -14,7 +14,9 @@ _reduced = [
     for mode in ("sum", "prod", "mean", "amax", "amin") for own in (True, False)
 ]  # fmt: skip
 _zeros = np.array([[0.0, 2.0, -1.0, 0.0], [3.0, 0.0, 0.5, 0.0]])
-_reduced += [call(X, 0, N, _zeros, "prod", grad=False)]  # no second derivative at zeros
+_reduced += [
+    call(np.where(X > 1, 0, X), 0, N, _zeros, "prod", include_self=own) for own in (True, False)
+]
 
 SAMPLES = {
     "Tensor.__getitem__": [

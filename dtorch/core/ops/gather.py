@@ -227,37 +227,28 @@ def _scatter_extreme_vjp(needs, g, y, x, src, index, dim, include_self):
 
 
 def _scatter_multiply_vjp(needs, g, y, x, src, index, dim, include_self):
-    """The product of the others: y / own where that is not 0, else anew with the zero left out."""
-    zero_src, zero_x = src == 0, x == 0
-    s1, x1 = where(zero_src, 1, src), where(zero_x, 1, x)
-    options = {"index": index, "dim": dim, "include_self": include_self}
-    product = _scatter_multiply(x1, s1, **options)  # without the zeros
-    zeros = where(zero_x, 1, 0) * _written(x, index, dim, include_self)
-    zeros = _scatter_add(zeros, where(zero_src, 1, 0), index=index, dim=dim)
-    others = zeros - where(zero_x, 1, 0)
-    gx = where(others == 0, g * product / x1, 0)
-    if not include_self:
-        gx = _scatter(gx, 0, index=index, dim=dim)
-    at = lambda t: gathered(t, index=index, dim=dim)  # noqa: E731
-    gs = where(at(zeros) - where(zero_src, 1, 0) == 0, at(g) * at(product) / s1, 0)
-    if isinstance(g, Tensor) and bool(zero_src.any() | zero_x.any()):
-        return _constant(gx), _constant(gs)
-    return gx, gs
+    """g times the product of the other factors of an element.
+
+    The factors that are 0 are kept apart, since there is no dividing by them.  Where one other
+    factor is 0, the product is that factor times the rest: it is 0, but its derivative is not.
+    Derivatives from the third on lack the terms in which three factors are 0.
+    """
+    counts = _written(x, index, dim, include_self)
+    zero_x, zero_src = where(x == 0, counts, 0), where(src == 0, 1, 0)
+    x1, src1 = where(x == 0, 1, x), where(src == 0, 1, src)  # the others
+    product = _scatter_multiply(x1, src1, index=index, dim=dim, include_self=include_self)
+    zeros = _scatter_add(zero_x, zero_src, index=index, dim=dim)
+    total = _scatter_add(zero_x * x, zero_src * src, index=index, dim=dim)  # of zeros
+
+    def without(own, own_zero, divisor, g, product, zeros, total):
+        rest, count = total - own_zero * own, zeros - own_zero
+        return g * product / divisor * where(count == 0, 1, where(count == 1, rest, 0))
+
+    at = [gathered(t, index=index, dim=dim) for t in (g, product, zeros, total)]
+    gx = counts * without(x, zero_x, x1, g, product, zeros, total)
+    return gx, without(src, zero_src, src1, *at)
 
 
-@op(half="keep")
-def _constant(xp, x):
-    return x.copy()
-
-
-def _no_second(g, y, x):
-    raise RuntimeError(
-        "the second derivative of scatter_reduce with 'prod' is not implemented where there are "
-        "zeros"
-    )
-
-
-_constant.vjp(_no_second)
 _scatter_maximum.vjp_joint(_scatter_extreme_vjp)
 _scatter_minimum.vjp_joint(_scatter_extreme_vjp)
 _scatter_multiply.vjp_joint(_scatter_multiply_vjp)

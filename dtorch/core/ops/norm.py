@@ -102,7 +102,7 @@ def batch_norm(input, running_mean, running_var, weight=None, bias=None, trainin
     """Each channel with mean 0 and variance 1: the batch's in training, else the running ones.
 
     input: (N, C, ...).  In training the running statistics, (C,) each, are moved by `momentum`
-    towards the batch's, in place.  (Ioffe & Szegedy, 2015)
+    towards the batch's, in place; an empty batch leaves them.  (Ioffe & Szegedy, 2015)
     """
     if not input.numel() and input.ndim < 2:
         return clone(input)
@@ -125,7 +125,8 @@ def batch_norm(input, running_mean, running_var, weight=None, bias=None, trainin
                 "Expected running_mean and running_var to be defined when training=False"
             )
         return _shifted(input, running_mean, running_var, weight, bias, eps)
-    if n * length == 1:
+    count = n * length
+    if count == 1:
         raise ValueError(
             f"Expected more than 1 value per channel when training, got input size {input.size()}"
         )
@@ -139,14 +140,15 @@ def batch_norm(input, running_mean, running_var, weight=None, bias=None, trainin
         eps=eps,
         center=True,
     )
+    if not count:  # an empty batch says nothing of the statistics
+        return y
     with no_grad():
         if running_mean is not None:
             running_mean.mul_(1 - momentum).add_(
                 (mean * momentum).reshape(c).to(running_mean.dtype)
             )
         if running_var is not None:
-            count = n * length
-            unbiased = var * (momentum * count / max(count - 1, 1))
+            unbiased = var * (momentum * count / (count - 1))
             running_var.mul_(1 - momentum).add_(unbiased.reshape(c).to(running_var.dtype))
     return y
 
