@@ -6,7 +6,12 @@ from ..core.autograd import backward, grad
 from ..core.function import Function
 from ..core.gradcheck import GradcheckError, gradcheck, gradgradcheck
 from ..core.modes import (
-    detect_anomaly, enable_grad, inference_mode, is_grad_enabled, no_grad, set_detect_anomaly,
+    detect_anomaly,
+    enable_grad,
+    inference_mode,
+    is_grad_enabled,
+    no_grad,
+    set_detect_anomaly,
     set_grad_enabled,
 )  # fmt: skip
 from ..core.tensor import Tensor

@@ -403,14 +403,19 @@ def _single(op: Op, kernel: Callable[..., Any]) -> Callable[..., Any]:
             if type(out) is tuple:
                 return op.finish((x,), (a,), (a,), out, params, rg)
             out = asarray(out)
-        node = None
-        if rg and grad_on() and op.rules and out.dtype.kind in _DIFFERENTIABLE:
+        t = new(Tensor)
+        t._a = out
+        t._grad = t._base = t._views = t._leaf = None
+        if rg and grad_on() and op.rules and (out.dtype is d or out.dtype.kind in _DIFFERENTIABLE):
             if is_anomaly_enabled() or out.dtype.kind == "c":
                 return op.finish((x,), (a,), (a,), out, params, rg)
             saved = (a,) if saves_x else (a.shape,) if saves_shape else None
-            node = Node(op, (x._node or x,), saved, out if saves_y else None, params, None,
-                        next_seq())  # fmt: skip
-        t = wrap(out, node)
+            t._rg = True
+            t._node = Node(op, (x._node or x,), saved, out if saves_y else None, params, None,
+                           next_seq())  # fmt: skip
+        else:
+            t._rg = False
+            t._node = None
         return register_view(t, x) if view else t
 
     return _named(fn, op)

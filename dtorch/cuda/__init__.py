@@ -6,10 +6,10 @@ import importlib.util
 from types import ModuleType, TracebackType
 from typing import Any
 
+from ..core.backend.visible import device_count as _visible_count
 from ..core.device import device as Device
 from ..core.device import namespace
 from ..core.errors import OutOfMemoryError
-from ..core.backend.visible import device_count as _visible_count
 
 __all__ = [
     "OutOfMemoryError", "current_device", "device", "device_count", "empty_cache",

@@ -43,7 +43,15 @@ def relu(x: Any) -> Any:
 
 def as_strided(a: Any, shape: Any, strides: Any) -> Any:
     """A view of `a` with these shape and strides (in bytes)."""
-    return np.lib.stride_tricks.as_strided(a, shape, strides)
+    try:
+        return np.ndarray(shape, a.dtype, a, 0, strides)  # quick, for what has a buffer
+    except (TypeError, ValueError):
+        return np.lib.stride_tricks.as_strided(a, shape, strides)
+
+
+def reshaped(a: Any, shape: Any) -> Any:
+    """A view of `a` with this shape; ValueError where only a copy could have it."""
+    return a.reshape(shape, copy=False)
 
 
 def memory(a: Any) -> Any:

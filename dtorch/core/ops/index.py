@@ -7,7 +7,7 @@ import numbers
 
 from ..op import op
 from ..tensor import Tensor
-from .shape import axis
+from .shape import axis, raw
 
 _FINAL = (int, type(None), type(Ellipsis))
 _BASIC = (*_FINAL, slice)
@@ -49,7 +49,7 @@ _take_add.vjp(lambda g, y, x, index, shape: _take(g, index=index))
 
 def getitem(x, index):
     """x[index]: a view for integers and slices, a copy for tensors and lists of indices."""
-    index, basic = _plain(x, index)
+    index, basic = ((index, ...), True) if type(index) is int else _plain(x, index)
     try:
         if not basic and any(type(i) is int for i in index):
             first, index = _stages(index, x.ndim)
@@ -61,6 +61,8 @@ def getitem(x, index):
 
 def _plain(x, index):
     """The index with tensors as arrays, and whether it is basic (a view)."""
+    if type(index) is slice:
+        return (_plain_item(index), ...), True
     items = index if isinstance(index, tuple) else (index,)
     plain = tuple([i if type(i) in _FINAL else _plain_item(i) for i in items])
     basic = all(type(i) in _BASIC for i in plain)
@@ -103,10 +105,11 @@ def _plain_item(i):
             raise IndexError("tensors used as indices must be long, int, byte or bool tensors")
         return i._a.astype(bool) if i.dtype.name == "uint8" else i._a
     if isinstance(i, slice):
-        parts = [None if p is None else int(p) for p in (i.start, i.stop, i.step)]
-        if parts[2] is not None and parts[2] <= 0:
+        if i.step is not None and int(i.step) <= 0:
             raise ValueError("step must be greater than zero")
-        return slice(*parts)
+        if type(i.start) in _FINAL and type(i.stop) in _FINAL and type(i.step) in _FINAL:
+            return i
+        return slice(*[None if p is None else int(p) for p in (i.start, i.stop, i.step)])
     if isinstance(i, (list, range)):
         from .create import as_tensor
 
@@ -201,6 +204,8 @@ def narrow(input, dim, start, length):
     """A view of `length` elements from `start` on, along `dim`."""
     dim = axis(dim, input.ndim)
     n = input.shape[dim]
+    if isinstance(start, Tensor) and (start.ndim or raw(start).dtype.kind not in "iu"):
+        raise RuntimeError("start must be an 0-dim integral Tensor.")
     start = int(start)
     if length < 0 or not -n <= start <= n or (start % n if n and start < 0 else start) + length > n:
         raise RuntimeError(f"start ({start}) + length ({length}) exceeds dimension size ({n}).")

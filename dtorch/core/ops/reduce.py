@@ -12,7 +12,7 @@ from ..op import op
 from ..tensor import Tensor, _dim_error
 from .arithmetic import div
 from .pointwise import maximum, minimum, where
-from .shape import axis, expand, raw, reshape, unsqueeze
+from .shape import _expand, axis, raw, reshape, unsqueeze
 
 
 def axes(dim, ndim):
@@ -47,13 +47,14 @@ _sum.vjp(lambda g, y, shape, dims, keepdim: spread(g, shape, dims))
 
 def spread(g, shape, dims):
     """The gradient of a reduction, repeated over the dims that were reduced."""
-    return expand(reshape(g, kept(shape, dims)), shape)
+    dims = range(len(shape)) if dims is None else dims
+    return _expand(reshape(g, kept(shape, dims)), shape=shape)
 
 
 def sum(input, dim=None, keepdim=False, *, dtype=None):
     """The sum over `dim` (default: all); integers and bools are summed as int64."""
     x = input if dtype is None else input.to(dtype)
-    y = _sum(x, dims=axes(dim, x.ndim), keepdim=keepdim)
+    y = _sum(x, dims=None if dim is None else axes(dim, x.ndim), keepdim=keepdim)
     return y if dtype is None else y.to(dtype)
 
 

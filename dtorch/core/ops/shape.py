@@ -104,18 +104,10 @@ def infer(shape, size):
 
 @op(saves="s", half="keep", view=True)
 def _view(xp, x, *, shape):
-    return x.reshape(shape)
+    return xp.reshaped(x, shape)
 
 
 _view.vjp(lambda g, y, was, shape: reshape(g, was))
-
-
-def is_viewable(x, shape):
-    """Whether an array can get this shape without a copy."""
-    try:
-        return x.reshape(shape, copy=False) is not None
-    except ValueError:
-        return False
 
 
 def reshape(input, *args, shape=()):
@@ -124,22 +116,30 @@ def reshape(input, *args, shape=()):
     shape = infer(sizes(args or (shape,)), a.size)
     if a is input:
         return a.reshape(shape)
-    if a.flags.c_contiguous or is_viewable(a, shape):
-        return _view.fn(input, shape=shape)
-    return _view.fn(_contiguous(input), shape=shape)
+    if not a.flags.c_contiguous:
+        try:
+            return _view.fn(input, shape=shape)
+        except ValueError:
+            input = _contiguous(input)
+    return _view.fn(input, shape=shape)
 
 
 def view(input, *shape):
     """A view of another shape; RuntimeError where only a copy could have it.  Also view(dtype)."""
-    if len(shape) == 1 and isinstance(shape[0], dtypes.dtype):
-        return view_dtype(input, shape[0])
-    shape = infer(sizes(shape), input._a.size)
-    if not (input._a.flags.c_contiguous or is_viewable(input._a, shape)):
+    if len(shape) == 1 and type(shape[0]) is not int:
+        if isinstance(shape[0], dtypes.dtype):
+            return view_dtype(input, shape[0])
+        shape = sizes(shape)
+    if min(shape, default=0) < -1:
+        infer(shape, input._a.size)
+    try:
+        return _view.fn(input, shape=shape)
+    except ValueError:
+        infer(shape, input._a.size)
         raise RuntimeError(
             "view size is not compatible with input tensor's size and stride (at least one "
             "dimension spans across two contiguous subspaces). Use .reshape(...) instead."
-        )
-    return _view.fn(input, shape=shape)
+        ) from None
 
 
 @op(half="keep", view=True)
