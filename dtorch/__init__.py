@@ -48,7 +48,7 @@ from .core.dtype import (
     short,
     strided,
     uint8,
-)  # fmt: skip
+)
 from .core.methods import FUNCTIONS as _functions
 from .core.modes import (
     enable_grad,
@@ -57,7 +57,7 @@ from .core.modes import (
     is_inference_mode_enabled,
     no_grad,
     set_grad_enabled,
-)  # fmt: skip
+)
 from .core.printing import get_printoptions, printoptions, set_printoptions
 from .core.random import (
     Generator,
@@ -66,7 +66,7 @@ from .core.random import (
     manual_seed,
     seed,
     set_rng_state,
-)  # fmt: skip
+)
 from .core.tensor import Size, Tensor
 
 __version__ = "0.1.0"

@@ -13,7 +13,7 @@ from ..core.modes import (
     no_grad,
     set_detect_anomaly,
     set_grad_enabled,
-)  # fmt: skip
+)
 from ..core.tensor import Tensor
 from . import function, functional
 

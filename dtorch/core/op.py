@@ -37,7 +37,7 @@ from .rules import (
     run_each,
     run_joint,
     run_unary,
-)  # fmt: skip
+)
 from .tensor import Tensor, edge, new, register_view, wrap
 
 f32, f64 = np_dtype(float32), np_dtype(float64)
