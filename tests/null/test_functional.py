@@ -176,5 +176,7 @@ def test_an_empty_batch_leaves_the_running_statistics(shape: tuple[int, ...]) ->
     mean, var = dtorch.ones(3), dtorch.full((3,), 2.0)
     x, w = dtorch.zeros(shape, requires_grad=True), dtorch.ones(3, requires_grad=True)
     F.batch_norm(x, mean, var, w, training=True).sum().backward()
-    assert mean.tolist() == [1, 1, 1] and var.tolist() == [2, 2, 2]
-    assert w.grad.tolist() == [0, 0, 0] and tuple(x.grad.shape) == shape
+    assert mean.tolist() == [1, 1, 1]
+    assert var.tolist() == [2, 2, 2]
+    assert w.grad.tolist() == [0, 0, 0]
+    assert tuple(x.grad.shape) == shape

@@ -51,6 +51,9 @@ isnan, isinf, isfinite, signbit = map(_predicate, ("isnan", "isinf", "isfinite",
 @op(promote="result")
 def isclose(xp, a, b, *, rtol=1e-05, atol=1e-08, equal_nan=False):
     """|a - b| <= atol + rtol * |b|"""
+    for name, value in (("rtol", rtol), ("atol", atol)):
+        if value < 0:
+            raise RuntimeError(f"{name} must be greater than or equal to zero, but got {value}")
     return xp.isclose(a, b, rtol, atol, equal_nan)
 
 

@@ -419,14 +419,16 @@ def masked_fill(input, mask, value):
     if isinstance(value, Tensor) and value.ndim:
         raise RuntimeError(
             "masked_fill only supports a 0-dimensional value tensor, but got tensor with "
-            f"{value.ndim} "
-            "dimension(s)."
+            f"{value.ndim} dimension(s)."
         )
     _mask("masked_fill", mask)
+    of_complex = value.dtype.is_complex if isinstance(value, Tensor) else isinstance(value, complex)
+    if of_complex and not input.dtype.is_complex:
+        raise RuntimeError(
+            f"value cannot be converted to type {input.dtype.name} without overflow: {value}"
+        )
     if isinstance(value, Tensor):
         value = value.to(input.dtype)
-    elif isinstance(value, complex) and input.dtype.category < 3:
-        raise RuntimeError("value cannot be converted to type float without overflow")
     elif isinstance(value, float) and input.dtype.category < 2:
         value = int(value)
     return where(mask, value, input).to(input.dtype)

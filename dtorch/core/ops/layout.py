@@ -8,7 +8,7 @@ from math import prod
 from ..op import op
 from ..views import region_add
 from .index import take_rows
-from .shape import axis, expand, raw, reshape, sizes, transpose
+from .shape import _in_place, axis, expand, raw, reshape, sizes, transpose
 
 # ---- repeating -------------------------------------------------------------------------------
 
@@ -122,7 +122,7 @@ def roll(input, shifts, dims=None):
             f"shifts and dimensions must align. shifts: {len(shifts)}, dims:{len(dims)}"
         )
     if not input.ndim:
-        return _roll(input, shifts=0, dims=None)
+        raise IndexError(f"Dimension specified as {dims[0]} but tensor has no dimensions")
     return _roll(input, shifts=shifts, dims=tuple(axis(d, input.ndim) for d in dims))
 
 
@@ -358,4 +358,6 @@ METHODS = {
     "repeat_interleave": repeat_interleave, "as_strided": as_strided,
 }  # fmt: skip
 FUNCTIONS = METHODS | {"meshgrid": meshgrid}
-METHODS = METHODS | {"repeat": repeat, "unfold": unfold}
+METHODS = METHODS | {
+    "repeat": repeat, "unfold": unfold, "as_strided_": _in_place(as_strided),
+}  # fmt: skip

@@ -7,14 +7,17 @@ The backward op goes through time in the same way.  Under create_graph it is the
 # mypy: disallow-untyped-defs=False
 from __future__ import annotations
 
+from functools import partial
+
 from ..op import op
 from .activation import relu
+from .create import arange
 from .dropout import dropout as drop
-from .index import select
+from .index import getitem, select
 from .join import cat, chunk, stack
 from .linear import linear
-from .pointwise import sigmoid, tanh
-from .shape import transpose
+from .pointwise import sigmoid, tanh, where
+from .shape import transpose, unsqueeze
 
 
 def _order(steps, reverse):
@@ -147,11 +150,19 @@ def _lstm_composite(x, h0, c0, *weights, reverse):
     return _unrolled(lambda x, hx: lstm_cell(x, hx, *weights), x, (h0, c0), reverse)
 
 
-def lstm(x, hx, w_ih, w_hh, b_ih=None, b_hh=None, reverse=False):
-    """One layer in one direction: x (T, N, I), hx = (h, c) (N, H) each -> y (T, N, H), (h, c)"""
-    hs, cs, _ = _lstm(x, *hx, w_ih, w_hh, b_ih, b_hh, reverse=reverse)
-    last = 0 if reverse else len(x) - 1
-    return hs, (select(hs, 0, last), select(cs, 0, last))
+def lstm(x, state, w_ih, w_hh, b_ih=None, b_hh=None, w_hr=None, *, reverse):
+    """One layer in one direction: x (T, N, I), state (h, c), (N, H) each -> those of each step
+
+    w_hr: (P, H), projects each h to size P  (Sak et al., 2014)
+    """
+    if w_hr is None:
+        return _lstm(x, *state, w_ih, w_hh, b_ih, b_hh, reverse=reverse)[:2]
+
+    def projected(x, state):
+        h, c = lstm_cell(x, state, w_ih, w_hh, b_ih, b_hh)
+        return linear(h, w_hr), c
+
+    return _unrolled(projected, x, state, reverse)
 
 
 # ---- GRU -------------------------------------------------------------------------------------
@@ -231,10 +242,9 @@ def _gru_composite(x, h0, *weights, reverse):
     return (*y, None, None)
 
 
-def gru(x, hx, w_ih, w_hh, b_ih=None, b_hh=None, reverse=False):
-    """One layer in one direction: x (T, N, I), hx (N, H) -> y (T, N, H), h"""
-    y = _gru(x, hx, w_ih, w_hh, b_ih, b_hh, reverse=reverse)[0]
-    return y, select(y, 0, 0 if reverse else len(x) - 1)
+def gru(x, state, w_ih, w_hh, b_ih=None, b_hh=None, *, reverse):
+    """One layer in one direction: x (T, N, I), state (h,), (N, H) -> that of each step"""
+    return _gru(x, *state, w_ih, w_hh, b_ih, b_hh, reverse=reverse)[:1]
 
 
 # ---- the plain recurrent network -------------------------------------------------------------
@@ -289,42 +299,77 @@ def _rnn_composite(x, h0, *weights, reverse, nonlinearity):
     return _unrolled(lambda x, state: (cell(x, state[0], *weights),), x, (h0,), reverse)[0]
 
 
-def rnn(x, hx, w_ih, w_hh, b_ih=None, b_hh=None, reverse=False, nonlinearity="tanh"):
-    """One layer in one direction: x (T, N, I), hx (N, H) -> y (T, N, H), h"""
-    y = _rnn(x, hx, w_ih, w_hh, b_ih, b_hh, reverse=reverse, nonlinearity=nonlinearity)
-    return y, select(y, 0, 0 if reverse else len(x) - 1)
+def rnn(x, state, w_ih, w_hh, b_ih=None, b_hh=None, *, reverse, nonlinearity="tanh"):
+    """One layer in one direction: x (T, N, I), state (h,), (N, H) -> that of each step"""
+    return (_rnn(x, *state, w_ih, w_hh, b_ih, b_hh, reverse=reverse, nonlinearity=nonlinearity),)
 
 
-# ---- several layers, as torch.lstm and its kin -----------------------------------------------
+# ---- several layers --------------------------------------------------------------------------
 
 
-def _layers(name, one, states):
-    """torch's function of several layers and directions; `one` runs one of each."""
+def layers(one, x, state, weights, bidirectional, dropout, training, lengths=None):
+    """Layers over a sequence, each in one or in both directions.
+
+    one: lstm, gru or rnn: a layer in one direction
+    x: (T, N, I), state: a tuple of (layers * D, N, H), where D is 1 or, in both directions, 2
+    weights: the list of weights of each layer and direction
+    dropout: the probability, after each layer but the last
+    lengths: (N,), at which step each sequence ends; None: all at T
+    Returns y, (T, N, D * H), and each state after the last step, (layers * D, N, H).
+    """
+    if not x.shape[0]:
+        raise RuntimeError("Expected sequence length to be larger than 0 in RNN")
+    directions = 1 + bidirectional
+    finals = []
+    for first in range(0, len(weights), directions):
+        if first and dropout:
+            x = drop(x, dropout, training)
+        outputs = []
+        for k in range(first, first + directions):
+            begin = tuple(select(s, 0, k) for s in state)
+            y, final = _direction(one, x, begin, weights[k], k > first, lengths)
+            outputs.append(y)
+            finals.append(final)
+        x = cat(outputs, 2) if bidirectional else outputs[0]
+    return x, tuple(stack(list(part)) for part in zip(*finals))
+
+
+def _direction(one, x, begin, weights, reverse, lengths):
+    """The output of a layer in one direction, (T, N, H), and its last states, (N, H) each."""
+    if lengths is None:
+        states = one(x, begin, *weights, reverse=reverse)
+        last = 0 if reverse else x.shape[0] - 1
+        return states[0], tuple(select(s, 0, last) for s in states)
+    # Each sequence is turned round by itself, since they end at different steps.
+    states = one(_turned(x, lengths) if reverse else x, begin, *weights, reverse=False)
+    y = _turned(states[0], lengths) if reverse else states[0]
+    ends = (lengths - 1, arange(x.shape[1]))
+    return y, tuple(getitem(s, ends) for s in states)
+
+
+def _turned(x, lengths):
+    """Each sequence backwards, its padding left where it is.  x: (T, N, ...), lengths: (N,)"""
+    steps = unsqueeze(arange(x.shape[0]), 1)
+    back = unsqueeze(lengths, 0) - 1 - steps
+    return getitem(x, (where(back < 0, steps, back), arange(x.shape[1])))
+
+
+def _public(name, one, states):
+    """torch's function of several layers."""
 
     def function(input, hx, params, has_biases, num_layers, dropout, train, bidirectional,
                  batch_first):  # fmt: skip
         hx = (hx,) if states == 1 else tuple(hx)
-        directions, each = 1 + bidirectional, 4 if has_biases else 2
-        count = num_layers * directions
+        count, each = num_layers * (1 + bidirectional), 4 if has_biases else 2
         if len(hx) != states or len(params) != count * each:
             raise RuntimeError(
                 f"{name}: expected {states} states and {count * each} parameters, but got "
                 f"{len(hx)} and {len(params)}"
             )
+        weights = [params[k * each : (k + 1) * each] for k in range(count)]
         x = transpose(input, 0, 1) if batch_first else input
-        finals = []
-        for i in range(0, count, directions):
-            if i and dropout:
-                x = drop(x, dropout, train)
-            ys = []
-            for k in range(i, i + directions):
-                begin = tuple(select(s, 0, k) for s in hx)
-                y, final = one(x, begin, *params[k * each : (k + 1) * each], reverse=k > i)
-                ys.append(y)
-                finals.append(final)
-            x = ys[0] if directions == 1 else cat(ys, 2)
-        y = transpose(x, 0, 1) if batch_first else x
-        return (y, *(stack(list(part)) for part in zip(*finals)))
+        y, finals = layers(one, x, hx, weights, bidirectional, dropout, train)
+        return (transpose(y, 0, 1) if batch_first else y, *finals)
 
     function.__name__ = function.__qualname__ = name
     function.__doc__ = (
@@ -334,19 +379,9 @@ def _layers(name, one, states):
     return function
 
 
-def _single(one, **options):
-    """A layer whose state is h alone, in the form of lstm."""
-
-    def layer(x, hx, *weights, reverse):
-        y, h = one(x, *hx, *weights, reverse=reverse, **options)
-        return y, (h,)
-
-    return layer
-
-
 FUNCTIONS = {
     "lstm_cell": lstm_cell, "gru_cell": gru_cell, "rnn_tanh_cell": rnn_tanh_cell,
-    "rnn_relu_cell": rnn_relu_cell, "lstm": _layers("lstm", lstm, 2),
-    "gru": _layers("gru", _single(gru), 1), "rnn_tanh": _layers("rnn_tanh", _single(rnn), 1),
-    "rnn_relu": _layers("rnn_relu", _single(rnn, nonlinearity="relu"), 1),
+    "rnn_relu_cell": rnn_relu_cell, "lstm": _public("lstm", lstm, 2),
+    "gru": _public("gru", gru, 1), "rnn_tanh": _public("rnn_tanh", rnn, 1),
+    "rnn_relu": _public("rnn_relu", partial(rnn, nonlinearity="relu"), 1),
 }  # fmt: skip

@@ -4,15 +4,15 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
-from ...core import dtype as dtypes
 from ...core.ops import create, rnn
-from ...core.ops.join import cat, stack
-from .. import functional as F
 from .. import init
 from ..utils.rnn import PackedSequence, pack_padded, pad_packed_sequence
 from ._util import parameter, shown
 from .module import Module
+
+_NAMES = ["weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr"]
 
 
 class RNNBase(Module):
@@ -75,27 +75,30 @@ class RNNBase(Module):
         return [f"_l{layer}", f"_l{layer}_reverse"][: 1 + self.bidirectional]
 
     def _names(self):
-        names = ["weight_ih", "weight_hh"] + ["bias_ih", "bias_hh"] * bool(self.bias)
-        return names + ["weight_hr"] * bool(self.proj_size)
-
-    def _weights(self, suffix):
-        return [getattr(self, name + suffix) for name in self._names()]
+        return _NAMES[:2] + _NAMES[2:4] * bool(self.bias) + _NAMES[4:] * bool(self.proj_size)
 
     def _state_sizes(self):
         """The last dimension of each state."""
         return (self.hidden_size,)
 
+    def _weights(self):
+        """Those of each layer and direction, with None for a bias that is not there."""
+        return [
+            [getattr(self, name + suffix, None) for name in _NAMES[: 4 + bool(self.proj_size)]]
+            for layer in range(self.num_layers)
+            for suffix in self._suffixes(layer)
+        ]
+
     @property
     def all_weights(self):
         """The weights of each layer and direction."""
-        return [self._weights(s) for layer in range(self.num_layers) for s in self._suffixes(layer)]
+        return [[w for w in weights if w is not None] for weights in self._weights()]
 
     def flatten_parameters(self):
         """For torch's sake; the weights need no order in memory."""
 
-    def _run(self, x, state, weights, reverse):
-        """One layer in one direction: x (L, N, I), state a tuple of (N, H)
-        -> y and the states after each step, a tuple of (L, N, H)"""
+    def _layer(self):
+        """The function of one layer in one direction."""
         raise NotImplementedError
 
     def _check(self, x, state, batch, d):
@@ -108,30 +111,6 @@ class RNNBase(Module):
             expected = (self.num_layers * d, batch, size)
             if tuple(h.shape) != expected:
                 raise RuntimeError(f"Expected hidden size {expected}, got {list(h.shape)}")
-
-    def _layers(self, x, state, lengths):
-        """All layers.  x: (L, N, I), state: tuple of (layers * D, N, H), lengths: (N,) or None"""
-        d = 1 + self.bidirectional
-        last = []
-        for layer in range(self.num_layers):
-            outputs = []
-            for way, suffix in enumerate(self._suffixes(layer)):
-                begin = tuple(h[layer * d + way] for h in state)
-                weights = self._weights(suffix)
-                if lengths is None:
-                    states = self._run(x, begin, weights, reverse=bool(way))
-                    last.append(tuple(s[0 if way else -1] for s in states))
-                    outputs.append(states[0])
-                else:
-                    # Each sequence is turned round by itself, since they end at different steps.
-                    turned = _turned(x, lengths) if way else x
-                    states = self._run(turned, begin, weights, reverse=False)
-                    last.append(tuple(_at_end(s, lengths) for s in states))
-                    outputs.append(_turned(states[0], lengths) if way else states[0])
-            x = cat(outputs, -1) if len(outputs) > 1 else outputs[0]
-            if self.dropout and layer < self.num_layers - 1:
-                x = F.dropout(x, self.dropout, self.training)
-        return x, tuple(stack(list(h)) for h in zip(*last))
 
     def _forward(self, input, state):
         """input and a tuple of states, or None -> output, tuple of states"""
@@ -168,7 +147,8 @@ class RNNBase(Module):
                 for n in self._state_sizes()
             )
         self._check(x, state, x.shape[1], d)
-        y, last = self._layers(x, state, lengths)
+        y, last = rnn.layers(self._layer(), x, state, self._weights(), self.bidirectional,
+                             self.dropout, self.training, lengths)  # fmt: skip
         if packed:
             y = PackedSequence(pack_padded(y, lengths, input.batch_sizes), *input[1:])
             if input.unsorted_indices is not None:
@@ -193,19 +173,6 @@ class RNNBase(Module):
         return text
 
 
-def _turned(x, lengths):
-    """Each sequence backwards, its padding left where it is.  x: (L, N, ...), lengths: (N,)"""
-    steps = create.arange(x.shape[0]).unsqueeze(1)
-    back = lengths.unsqueeze(0) - 1 - steps
-    index = back * (back >= 0).to(dtypes.int64) + steps * (back < 0).to(dtypes.int64)
-    return x[index, create.arange(x.shape[1])]
-
-
-def _at_end(s, lengths):
-    """The last state of each sequence.  s: (L, N, H), lengths: (N,) -> (N, H)"""
-    return s[lengths - 1, create.arange(s.shape[1])]
-
-
 class RNN(RNNBase):
     __doc__ = f"h' = tanh(W_ih x + b_ih + W_hh h + b_hh), or relu.\n\n    {RNNBase.__doc__}"
 
@@ -217,18 +184,16 @@ class RNN(RNNBase):
         super().__init__(input_size, hidden_size, num_layers, *args, **kwargs)
         self.nonlinearity = nonlinearity
 
-    def _run(self, x, state, weights, reverse):
-        y, _ = rnn.rnn(x, *state, *weights, reverse=reverse, nonlinearity=self.nonlinearity)
-        return (y,)
+    def _layer(self):
+        return partial(rnn.rnn, nonlinearity=self.nonlinearity)
 
 
 class GRU(RNNBase):
     __doc__ = f"A gated recurrent unit (Cho et al., 2014).\n\n    {RNNBase.__doc__}"
     gates = 3
 
-    def _run(self, x, state, weights, reverse):
-        y, _ = rnn.gru(x, *state, *weights, reverse=reverse)
-        return (y,)
+    def _layer(self):
+        return rnn.gru
 
 
 class LSTM(RNNBase):
@@ -238,21 +203,8 @@ class LSTM(RNNBase):
     def _state_sizes(self):
         return self.proj_size or self.hidden_size, self.hidden_size
 
-    def _run(self, x, state, weights, reverse):
-        if self.proj_size:
-            return self._run_projected(x, state, weights, reverse)
-        biases = [] if self.bias else [None, None]
-        y, c, _ = rnn._lstm(x, *state, *weights, *biases, reverse=reverse)
-        return y, c
-
-    def _run_projected(self, x, state, weights, reverse):
-        """Step by step, since h is projected between any two (Sak et al., 2014)."""
-        *weights, projection = weights
-        states = [None] * len(x)
-        for t in reversed(range(len(x))) if reverse else range(len(x)):
-            h, c = rnn.lstm_cell(x[t], state, *weights)
-            state = states[t] = F.linear(h, projection), c
-        return tuple(stack(list(part)) for part in zip(*states))
+    def _layer(self):
+        return rnn.lstm
 
     def forward(self, input, hx=None):
         return self._forward(input, hx)
