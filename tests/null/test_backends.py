@@ -1,4 +1,4 @@
-"""The CUDA backend offers what the CPU backend offers: read from the source, so that no GPU is needed."""
+"""The CUDA backend offers what the CPU backend offers: read from the source, with no GPU needed."""
 
 import ast
 from pathlib import Path
