@@ -29,6 +29,23 @@ CASES: dict[str, tuple[Any, type[Exception], tuple[str, ...]]] = {
     "too many indices": (lambda: a()[0, 0, 0], IndexError, ("too many indices", "dimension 2")),
     "float index": (lambda: a()[0.5], TypeError, ("slices", "float")),
     "cat": (lambda: dtorch.cat([a(), dtorch.ones(2, 4)]), RuntimeError, ("must match", "3", "4")),
+    "isclose": (lambda: dtorch.isclose(a(), a(), atol=-1), RuntimeError, ("atol", "-1")),
+    "roll of a number": (lambda: dtorch.tensor(1.0).roll(1, 0), IndexError, ("no dimensions",)),
+    "narrow from a bool": (
+        lambda: a().narrow(0, dtorch.tensor(True), 1),
+        RuntimeError,
+        ("0-dim integral",),
+    ),
+    "complex value": (
+        lambda: a().masked_fill(a() > 0, dtorch.tensor(1j)),
+        RuntimeError,
+        ("float32", "1j"),
+    ),
+    "empty sequence": (
+        lambda: dtorch.nn.LSTM(3, 4)(dtorch.ones(0, 2, 3)),
+        RuntimeError,
+        ("sequence length", "larger than 0"),
+    ),
     "item": (lambda: a().item(), RuntimeError, ("6 elements",)),
     "truth": (lambda: bool(a()), RuntimeError, ("ambiguous",)),
     "iteration over a number": (lambda: list(dtorch.tensor(1.0)), TypeError, ("0-d",)),

@@ -292,3 +292,14 @@ def test_what_no_rule_reads_may_be_written_to() -> None:
     h.add_(1)  # neither product with a number needs h
     y.sum().backward()
     assert x.grad.tolist() == [7.0, 7.0]
+
+
+def test_as_strided_changes_the_tensor_itself() -> None:
+    results = []
+    for library in (dtorch, torch):
+        x = library.arange(6.0).requires_grad_()
+        y = x * 1
+        assert y.as_strided_((2, 2), (3, 1), 1) is y
+        (y * y).sum().backward()
+        results.append((y.tolist(), x.grad.tolist()))
+    assert results[0] == results[1]
