@@ -15,6 +15,13 @@ from .module import Module
 _NAMES = ["weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr"]
 
 
+def _draw(module):
+    """All parameters from U(-k, k), k = 1 / sqrt(hidden_size)"""
+    k = 1 / math.sqrt(module.hidden_size)
+    for weight in module.parameters():
+        init.uniform_(weight, -k, k)
+
+
 class RNNBase(Module):
     """Layers of a recurrent network over a sequence, in one or both directions.
 
@@ -31,7 +38,8 @@ class RNNBase(Module):
     gates = 1
 
     def __init__(self, input_size, hidden_size, num_layers=1, bias=True, batch_first=False,
-                 dropout=0.0, bidirectional=False, proj_size=0, device=None, dtype=None):
+                 dropout=0.0, bidirectional=False, proj_size=0, device=None,
+                 dtype=None):  # fmt: skip
         super().__init__()
         if isinstance(dropout, bool) or not 0 <= dropout <= 1:
             raise ValueError(
@@ -67,9 +75,7 @@ class RNNBase(Module):
         self.reset_parameters()
 
     def reset_parameters(self):
-        k = 1 / math.sqrt(self.hidden_size)
-        for weight in self.parameters():
-            init.uniform_(weight, -k, k)
+        _draw(self)
 
     def _suffixes(self, layer):
         return [f"_l{layer}", f"_l{layer}_reverse"][: 1 + self.bidirectional]
@@ -231,7 +237,8 @@ class RNNCellBase(Module):
         self.bias_hh = parameter(rows, **made) if bias else None
         self.reset_parameters()
 
-    reset_parameters = RNNBase.reset_parameters
+    def reset_parameters(self):
+        _draw(self)
 
     def _weights(self):
         return self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh
