@@ -18,7 +18,7 @@ STARTERS = {
 }
 
 
-def run(starter: str, script: str, *args: object) -> str:
+def run(starter: str, script: str | Path, *args: object) -> str:
     """What an example prints, without the prefixes of the ranks."""
     path = os.pathsep.join([str(ROOT), str(ROOT / "launcher")])
     env = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
@@ -52,6 +52,15 @@ def test_two_ranks_end_with_the_same_bits_whoever_starts_them(tmp_path):
         for s in ("dtorch-run", "mpirun")
     }
     assert len(digests) == 1
+
+
+@pytest.mark.parametrize("starter", STARTERS)
+def test_readmes_script_learns(starter, tmp_path):
+    script = tmp_path / "train.py"
+    script.write_text(re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)[1])
+    text = run(starter, script)
+    assert number(r"epoch 9: loss ([\d.]+)", text) < 0.5
+    assert text.count("epoch") == 10
 
 
 def test_mlp_reaches_its_accuracy():
