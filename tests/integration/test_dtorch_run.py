@@ -47,6 +47,16 @@ time.sleep(600)
 """
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _signals_as_on_a_terminal() -> Iterator[None]:
+    """A background job starts with Ctrl-C ignored, which its children inherit and dtorch-run keeps."""
+    defaults = {signal.SIGINT: signal.default_int_handler, signal.SIGHUP: signal.SIG_DFL}
+    before = {number: signal.signal(number, handler) for number, handler in defaults.items()}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 @pytest.fixture
 def script(tmp_path: Path) -> Callable[[str], str]:
     def write(text: str) -> str:
