@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import numbers
 from collections.abc import Callable
-from inspect import signature
+from inspect import CO_VARARGS
 from typing import Any
 
 from . import backend, graph
@@ -79,8 +79,8 @@ class Op:
             elementwise = _unary if self.promote in ("float", "keep") else _binary
             return elementwise(self, getattr(cpu, self.ufunc))
         kernel = self.kernels.get("cpu", self.kernel)
-        places = [p for p in signature(kernel).parameters.values() if p.kind is not p.KEYWORD_ONLY]
-        if len(places) == 2 and places[1].kind is not places[1].VAR_POSITIONAL:
+        code = kernel.__code__
+        if code.co_argcount == 2 and not code.co_flags & CO_VARARGS:  # xp and one tensor
             return _single(self, kernel)
         return _several(self, kernel) if self.promote is None else _general(self)
 
