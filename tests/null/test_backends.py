@@ -1,6 +1,8 @@
 """The CUDA backend offers what the CPU backend offers: read from the source, with no GPU needed."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import dtorch.core.backend
@@ -20,3 +22,13 @@ def test_both_backends_have_the_same_functions():
     cpu, cuda = _functions("cpu"), _functions("cuda")
     del cuda["why_not"], cpu["finfo_of"]  # only CUDA can be missing; finfo is of dtypes, not arrays
     assert cuda == cpu
+
+
+def test_a_thread_of_the_users_gets_ieee_results_without_warnings():
+    code = (
+        "import threading, dtorch\n"
+        "def run():\n    x = dtorch.zeros(2)\n    print((x / x).tolist(), x.log().tolist())\n"
+        "thread = threading.Thread(target=run)\nthread.start()\nthread.join()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.stderr) == ("[nan, nan] [-inf, -inf]\n", "")

@@ -1,6 +1,7 @@
 """The CPU backend: NumPy under its own names, and what NumPy lacks."""
 
 import importlib
+import warnings
 from typing import Any
 
 import ml_dtypes
@@ -9,7 +10,10 @@ import numpy as np
 from .allocator import keep_freed_memory
 
 keep_freed_memory()
-np.seterr(all="ignore")  # IEEE results without warnings, as in torch
+# IEEE results without warnings, as in torch.  NumPy keeps the first setting by context: a thread that
+# a user starts has a new one, and needs the second.
+np.seterr(all="ignore")
+warnings.filterwarnings("ignore", category=RuntimeWarning, module=r"dtorch\.core\.")
 
 name = "cpu"
 ndarray = np.ndarray
