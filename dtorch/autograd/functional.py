@@ -25,7 +25,7 @@ def _leaves(inputs: Any, create_graph: bool) -> tuple[Tensor, ...]:
         if not isinstance(x, Tensor):
             raise TypeError(f"inputs must be Tensors, got {type(x).__name__}")
     return tuple(
-        x.view(x.shape) if create_graph and x.requires_grad else x.detach().requires_grad_()  # type: ignore[attr-defined]
+        x.view(x.shape) if create_graph and x.requires_grad else x.detach().requires_grad_()
         for x in xs
     )
 
@@ -109,7 +109,7 @@ def jvp(func: Callable[..., Any], inputs: Any, v: Any = None, create_graph: bool
 
 def _jacobian(ys: Any, xs: Any, create_graph: bool, strict: bool) -> Any:
     """rows[i][j]: (*shape of output i, *shape of input j)"""
-    from .. import stack  # type: ignore[attr-defined]
+    from .. import stack
 
     rows = []
     for y in ys:
@@ -149,7 +149,7 @@ def hessian(func: Callable[..., Any], inputs: Any, create_graph: bool = False,
         single, ys = _call(func, xs)
         if not single or ys[0].numel() != 1:
             raise RuntimeError("hessian: the function must return one Tensor with a single element")
-        return _grads(ys, xs, _like(None, ys, "output"), True, strict)  # type: ignore[no-any-return]
+        return _grads(ys, xs, _like(None, ys, "output"), True, strict)
 
     rows = jacobian(gradient, inputs, create_graph, strict)
     return rows[0] if isinstance(inputs, Tensor) else rows
@@ -163,7 +163,7 @@ def vhp(func: Callable[..., Any], inputs: Any, v: Any = None, create_graph: bool
     def gradient(*xs: Tensor) -> tuple[Tensor, ...]:
         _, ys = _call(func, xs)
         value.append(ys[0] if create_graph else ys[0].detach())
-        return _grads(ys, xs, _like(None, ys, "output"), True, strict)  # type: ignore[no-any-return]
+        return _grads(ys, xs, _like(None, ys, "output"), True, strict)
 
     _, products = vjp(gradient, inputs, v, create_graph, strict)
     return value[0], products

@@ -47,7 +47,7 @@ def _roots(outputs: Any, gradients: Any, create_graph: bool) -> list[tuple[Tenso
                 f"shape of {list(t.shape)}."
             )
         if g._a.dtype != t._a.dtype:
-            g = g.to(t.dtype)  # type: ignore[attr-defined]
+            g = g.to(t.dtype)
         roots.append((t, g if create_graph else g._a))
     return roots
 

@@ -16,9 +16,10 @@ class device:
 
     def __init__(self, type: str | int | device, index: int | None = None) -> None:
         if isinstance(type, device):
-            type, index = type.type, type.index if index is None else index
+            index = type.index if index is None else index
+            type = type.type
         elif isinstance(type, int):
-            type, index = "cuda", type
+            index, type = type, "cuda"
         name, number = _parse(type)
         if number is not None and index is not None:
             raise RuntimeError(

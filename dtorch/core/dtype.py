@@ -222,9 +222,9 @@ def result_dtype(operands: Any) -> dtype:
         else:
             zeros = d if zeros is None else _TABLE[zeros, d]
     result = None
-    for d in (dims, zeros, numbers):
-        if d is not None and (result is None or d.category > result.category):
-            result = d if result is None else _raise_category(result, d)
+    for kind in (dims, zeros, numbers):
+        if kind is not None and (result is None or kind.category > result.category):
+            result = kind if result is None else _raise_category(result, kind)
     assert result is not None
     return result
 

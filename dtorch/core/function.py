@@ -120,7 +120,7 @@ class _Applied:
                 f"function {node.name()} returned an incorrect number of gradients (expected {n}, "
                 f"got {len(grads)})"
             )
-        result = []
+        result: list[Any] = []
         for i, (e, g) in enumerate(zip(node.edges, grads)):
             if e is None or g is None:
                 result.append(None)

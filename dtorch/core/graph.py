@@ -41,8 +41,8 @@ class Node:
         self.params = params
         self.fix = fix  # (shape, dtype) of each input, where broadcasting or promotion changed it
         self.seq = seq
-        self.g = None  # the gradient gathered so far in a running backward
-        self.hooks = None
+        self.g: Any = None  # the gradient gathered so far in a running backward
+        self.hooks: dict[int, Any] | None = None
 
     def name(self) -> str:
         """torch's name for it, such as MulBackward0."""
@@ -147,7 +147,7 @@ def leaf_extras(leaf: Tensor) -> LeafExtras:
 # ---- nodes with several outputs ------------------------------------------------------------------
 
 
-class Grads(dict):  # type: ignore[type-arg]
+class Grads(dict[int, Any]):
     """The gradients of several outputs of one node by number; adding merges."""
 
     def __add__(self, other: Grads) -> Grads:
@@ -163,7 +163,7 @@ class _Pick:
     name = "pick"
 
     def grad_name(self, node: Node) -> str:
-        return node.edges[0].name()  # type: ignore[no-any-return]
+        return node.edges[0].name()
 
     def backward(self, node: Node, g: Any) -> tuple[Grads]:
         return (Grads({node.params["index"]: g}),)
@@ -204,7 +204,7 @@ class _Writes:
             entry[1] += 1
 
     def version(self, array: Any) -> int:
-        return self.log.get(id(backend.of(array).root(array)), (0, 0))[1]  # type: ignore[no-any-return]
+        return self.log.get(id(backend.of(array).root(array)), (0, 0))[1]
 
     def check(self, node: Node) -> None:
         """RuntimeError if a value that `node` saved has been written to since."""

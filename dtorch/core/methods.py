@@ -81,16 +81,16 @@ def into(out, result):
 
 def to(self, *args, dtype=None, device=None, non_blocking=False, copy=False, memory_format=None):
     """to(dtype), to(device), to(device, dtype), to(other): itself if nothing changes."""
-    args = list(args)
-    if args and isinstance(args[0], Tensor):
-        other = args.pop(0)
+    given = list(args)
+    if given and isinstance(given[0], Tensor):
+        other = given.pop(0)
         device, dtype = other.device, other.dtype
-    elif args and isinstance(args[0], (str, int, devices.device)) or args and args[0] is None:
-        device = args.pop(0)
-    if args and isinstance(args[0], dtypes.dtype) or args and args[0] is None:
-        dtype = args.pop(0)
-    if args:
-        non_blocking, copy = (*args, copy)[:2]
+    elif given and isinstance(given[0], (str, int, devices.device)) or given and given[0] is None:
+        device = given.pop(0)
+    if given and isinstance(given[0], dtypes.dtype) or given and given[0] is None:
+        dtype = given.pop(0)
+    if given:
+        non_blocking, copy = (*given, copy)[:2]
     if not isinstance(dtype, (dtypes.dtype, type(None))):
         raise TypeError(f"to(): expected a dtorch.dtype, got {dtype!r}")
     if not isinstance(non_blocking, bool):
@@ -228,7 +228,6 @@ def _attach():
         setattr(Tensor, name, fn)
     for name, method in AUGMENTED.items():
         setattr(Tensor, f"__{name}__", getattr(Tensor, method))
-    Tensor.__hash__ = object.__hash__
     Tensor.T = property(lambda self: self.permute(*range(self.ndim)[::-1]))
     Tensor.mT = property(lambda self: self.transpose(-2, -1))
     Tensor.H = property(lambda self: self.t().conj() if self.is_complex() else self.t())

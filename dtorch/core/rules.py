@@ -61,7 +61,7 @@ def run_each(rules: Any) -> Runner:
         xs = node.saved or (None,) * len(node.edges)
         if type(g) is graph.Grads:
             g = _all_outputs(g, node)
-        grads = []
+        grads: list[Any] = []
         for i, e in enumerate(node.edges):
             rule = rules[i] if i < len(rules) else None
             if e is None or rule is None:

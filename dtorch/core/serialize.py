@@ -35,7 +35,7 @@ FORMAT = 1
 MANIFEST = "dtorch.json"
 _PLAIN = (str, bool, int, float, type(None))
 _SEQUENCES = {c.__name__: c for c in (list, tuple, set, Size)}
-_DICTS = {c.__name__: c for c in (dict, OrderedDict, Counter)}
+_DICTS: dict[str, type] = {c.__name__: c for c in (dict, OrderedDict, Counter)}
 # The tensor classes that a file may name, and where they are: above the core, so by name.
 _CLASSES = {"Parameter": "dtorch.nn.parameter", "Buffer": "dtorch.nn.parameter"}
 
@@ -44,7 +44,7 @@ def rebuild_tensor(
     cls: type, array: Any, requires_grad: bool, device: str, attributes: dict[str, Any]
 ) -> Any:
     """A tensor of class `cls` that takes over an array; what pickle calls to load one."""
-    t = new(cls)
+    t: Any = new(cls)
     _init(t, devices.move(array, device))
     t._rg = requires_grad
     t.__dict__.update(attributes)
@@ -210,7 +210,7 @@ class _Decoder:
             info = copy.copy(self.archive.getinfo(name))
             del info.CRC  # the checksum is judged here, so that the error can say what was found
             with self.archive.open(info) as file:
-                while found < size and (n := file.readinto(memoryview(data)[found:])):
+                while found < size and (n := file.readinto(memoryview(data)[found:])):  # type: ignore[attr-defined]
                     found += n
         except (KeyError, EOFError, OSError, zipfile.BadZipFile):
             pass  # what there is of it is judged below
@@ -382,7 +382,7 @@ def _placement(map_location: Any, name: Any) -> Callable[[Tensor, str], Tensor]:
         if callable(map_location):
             moved = map_location(t, location)
             if moved is not None:
-                return moved  # type: ignore[no-any-return]
+                return moved
         elif isinstance(map_location, dict):
             target = map_location.get(location, location)
         elif map_location is not None:

@@ -32,10 +32,10 @@ class Storage:
 
     def data_ptr(self) -> int:
         """The address of the first byte."""
-        return backend.of(self._a).address(self._a)  # type: ignore[no-any-return]
+        return backend.of(self._a).address(self._a)
 
     def nbytes(self) -> int:
-        return self._a.nbytes  # type: ignore[no-any-return]
+        return self._a.nbytes
 
     def size(self) -> int:
         """The number of elements."""
@@ -44,10 +44,10 @@ class Storage:
     __len__ = size
 
     def element_size(self) -> int:
-        return self._a.itemsize  # type: ignore[no-any-return]
+        return self._a.itemsize
 
     def tolist(self) -> list[Any]:
-        return self._a.tolist()  # type: ignore[no-any-return]
+        return self._a.tolist()
 
     def __iter__(self) -> Iterator[Any]:
         return iter(self.tolist())

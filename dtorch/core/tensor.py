@@ -70,6 +70,11 @@ class Tensor:
 
     if TYPE_CHECKING:  # what methods.py hangs on the class
 
+        T: Any
+        mT: Any
+        H: Any
+        mH: Any
+
         def __getattr__(self, name: str) -> Any: ...
         def __add__(self, other: Any) -> Tensor: ...
 
@@ -96,7 +101,7 @@ class Tensor:
 
     @property
     def ndim(self) -> int:
-        return self._a.ndim  # type: ignore[no-any-return]
+        return self._a.ndim
 
     @property
     def data(self) -> Tensor:
@@ -254,12 +259,12 @@ class Tensor:
     # ---- memory ----------------------------------------------------------------------------------
 
     def numel(self) -> int:
-        return self._a.size  # type: ignore[no-any-return]
+        return self._a.size
 
     nelement = numel
 
     def dim(self) -> int:
-        return self._a.ndim  # type: ignore[no-any-return]
+        return self._a.ndim
 
     ndimension = dim
 
@@ -283,18 +288,18 @@ class Tensor:
         return offset // self._a.itemsize
 
     def data_ptr(self) -> int:
-        return backend.of(self._a).address(self._a)  # type: ignore[no-any-return]
+        return backend.of(self._a).address(self._a)
 
     def element_size(self) -> int:
-        return self._a.itemsize  # type: ignore[no-any-return]
+        return self._a.itemsize
 
     @property
     def itemsize(self) -> int:
-        return self._a.itemsize  # type: ignore[no-any-return]
+        return self._a.itemsize
 
     @property
     def nbytes(self) -> int:
-        return self._a.nbytes  # type: ignore[no-any-return]
+        return self._a.nbytes
 
     def is_contiguous(self, memory_format: Any = None) -> bool:
         return bool(self._a.flags.c_contiguous)
@@ -380,10 +385,10 @@ class Tensor:
     def __iter__(self) -> Iterator[Tensor]:
         if not self._a.ndim:
             raise TypeError("iteration over a 0-d tensor")
-        return iter(self.unbind(0))  # type: ignore[attr-defined]
+        return iter(self.unbind(0))
 
     def __contains__(self, x: Any) -> bool:
-        return bool((self == x).any().item())  # type: ignore[attr-defined]
+        return bool((self == x).any().item())
 
     __hash__ = object.__hash__
 
@@ -402,7 +407,7 @@ class Tensor:
                 "protocol at the moment. Use clone() or detach()."
             )
         if id(self) in memo:
-            return memo[id(self)]  # type: ignore[no-any-return]
+            return memo[id(self)]
         import copy
 
         t = new(type(self))
@@ -451,7 +456,7 @@ def wrap(array: Any, node: Node | None = None) -> Tensor:
 
 def as_subclass(t: Tensor, cls: type) -> Any:
     """The same array and history as an instance of a subclass of Tensor."""
-    s = new(cls)
+    s: Any = new(cls)
     _init(s, t._a)
     s._rg, s._node = t._rg, t._node
     return s

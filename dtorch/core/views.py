@@ -145,7 +145,7 @@ def write(t: Tensor, result: Tensor, name: str) -> Tensor:
             f"use the out-of-place form of {name}"
         )
     if recorded and source is not target:
-        result = result.to(target)  # type: ignore[attr-defined]
+        result = result.to(target)
         r = result._a
     a[...] = r
     writes.stamp(a)

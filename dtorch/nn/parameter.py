@@ -12,7 +12,7 @@ class _Registered(Tensor):
     """A tensor of its own that shares the memory of another."""
 
     # What is done with the values gives plain tensors, so that a Module doesn't register them too.
-    data = property(lambda self: wrap(self._a), Tensor.data.fset)
+    data = property(lambda self: wrap(self._a), Tensor.data.fset)  # type: ignore[attr-defined]
 
 
 class Parameter(_Registered):
@@ -29,8 +29,9 @@ class Parameter(_Registered):
         self = as_subclass(data.detach(), cls)
         return self.requires_grad_() if requires_grad else self
 
-    def __repr__(self, *, tensor_contents: Any = None) -> str:
-        return "Parameter containing:\n" + super().__repr__(tensor_contents=tensor_contents)
+    # mypy drops the names of a special method's arguments.
+    def __repr__(self, *, tensor_contents: Any = None) -> str:  # type: ignore[override]
+        return "Parameter containing:\n" + super().__repr__(tensor_contents=tensor_contents)  # type: ignore[call-arg]
 
 
 class Buffer(_Registered):

@@ -49,7 +49,7 @@ class LRScheduler:
     last_epoch: the epoch to go on from; -1 to begin
     """
 
-    unsaved = ("optimizer",)  # attributes that are not part of the state
+    unsaved: tuple[str, ...] = ("optimizer",)  # attributes that are not part of the state
     _is_initial = False
 
     def __init__(self, optimizer, last_epoch=-1):

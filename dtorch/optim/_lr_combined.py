@@ -35,6 +35,13 @@ class _Several(LRScheduler):
         self._schedulers = list(schedulers)
         self.optimizer = schedulers[0].optimizer
 
+    def _undo(self):
+        for s in self._schedulers:
+            if isinstance(s, _Several):
+                s._undo()
+            else:
+                s.last_epoch -= 1
+
     def state_dict(self):
         return {**super().state_dict(), "_schedulers": [s.state_dict() for s in self._schedulers]}
 
@@ -68,17 +75,10 @@ class SequentialLR(_Several):
         first._initial_step()
         self._last_lr = first.get_last_lr()
 
-    def _undo(self):
-        for s in self._schedulers:
-            if isinstance(s, _Several):
-                s._undo()
-            else:
-                s.last_epoch -= 1
-
     def _initial_step(self):
         self._schedulers[0]._initial_step()
 
-    def step(self):
+    def step(self):  # type: ignore[override]
         self.last_epoch += 1
         i = bisect_right(self._milestones, self.last_epoch)
         scheduler = self._schedulers[i]
@@ -96,13 +96,11 @@ class ChainedScheduler(_Several):
         self._take(schedulers, optimizer)
         self._last_lr = rates(self.optimizer)
 
-    _undo = SequentialLR._undo
-
     def _initial_step(self):
         for s in self._schedulers:
             s._initial_step()
 
-    def step(self):
+    def step(self):  # type: ignore[override]
         for s in self._schedulers:
             s.step()
         self._last_lr = rates(self.optimizer)
@@ -147,7 +145,7 @@ class ReduceLROnPlateau(LRScheduler):
             return sign * metric > sign * self.best * (1 + sign * self.threshold)
         return sign * metric > sign * self.best + self.threshold
 
-    def step(self, metrics, epoch=None):
+    def step(self, metrics, epoch=None):  # type: ignore[override]
         """Count an epoch that ended with this metric, and reduce the rates if it is time to."""
         metric = float(metrics)
         self.last_epoch = self.last_epoch + 1 if epoch is None else epoch

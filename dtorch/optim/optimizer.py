@@ -45,7 +45,7 @@ def counter() -> Tensor:
     return wrap(backend.cpu.zeros((), dtypes.float32.np))
 
 
-def zeros_like(p: Tensor, value: float = 0.0) -> Tensor:
+def zeros_like(p: Tensor, value: complex = 0.0) -> Tensor:
     """A tensor of the parameter's shape, layout, dtype and device."""
     return wrap(backend.of(p._a).full_like(p._a, value))
 
@@ -84,7 +84,8 @@ class Optimizer:
     checkpoints load, and change nothing: there is one implementation.  differentiable=True raises.
     """
 
-    scalars = ("step",)  # state that is one number: float32 on the CPU, whatever the parameter is
+    # State that is one number: float32 on the CPU, whatever the parameter is.
+    scalars: tuple[str, ...] = ("step",)
 
     def __init__(self, params: Iterable[Any], defaults: dict[str, Any]) -> None:
         if isinstance(params, Tensor):
@@ -230,7 +231,7 @@ class Optimizer:
         return loss
 
     def _step_one(self, p: Tensor, group: dict[str, Any]) -> None:
-        state = self.state.get(p)
+        state = self.state.get(p, {})
         fresh = not state
         if fresh:
             state = self.init_state(p, group)
@@ -345,7 +346,7 @@ class Optimizer:
             return counter() + float(value)  # a plain number in torch's older checkpoints
         if isinstance(value, Tensor):
             dtype = p.dtype if p.dtype.is_floating_point else None
-            return value.detach().to(device=p.device, dtype=dtype, copy=True)  # type: ignore[attr-defined]
+            return value.detach().to(device=p.device, dtype=dtype, copy=True)
         if isinstance(value, dict):
             return {k: self._fitted(v, p, k) for k, v in value.items()}
         if isinstance(value, (list, tuple)):
