@@ -112,12 +112,13 @@ def check_writable(t: Tensor, recorded: bool) -> None:
     if grad_on():
         if t._rg and t._node is None:
             raise RuntimeError(
-                "a leaf Variable that requires grad is being used in an in-place operation."
+                "a leaf Variable that requires grad is being used in an in-place operation. "
+                "Change it under no_grad(), or use the out-of-place form (y = x + 1)."
             )
         if t._base is not None and t._base._rg and t._base._node is None:
             raise RuntimeError(
                 "a view of a leaf Variable that requires grad is being used in an in-place "
-                "operation."
+                "operation. Change it under no_grad(), or clone() the leaf first."
             )
     a = t._a
     if 0 in a.strides and a.size and any(s == 0 and n > 1 for s, n in zip(a.strides, a.shape)):

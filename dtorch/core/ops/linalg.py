@@ -76,7 +76,10 @@ def _mismatch(a, b):
 def _same_dtype(a, b, names="m1 and m2"):
     if a.dtype != b.dtype:
         first, second = (_WORDS.get(_name(x), _name(x)) for x in (a, b))
-        raise RuntimeError(f"expected {names} to have the same dtype, but got: {first} != {second}")
+        raise RuntimeError(
+            f"expected {names} to have the same dtype, but got: {first} != {second}; cast one with "
+            ".to(dtype)"
+        )
 
 
 def _name(x):

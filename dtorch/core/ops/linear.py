@@ -67,6 +67,7 @@ def linear(input, weight, bias=None):
         raise RuntimeError(
             f"mat1 and mat2 must have the same dtype, but got {input.dtype} and {weight.dtype}"
             + ("" if bias is None else f" (bias: {bias.dtype})")
+            + "; cast one with .to(dtype)"
         )
     if bias is not None and tuple(bias.shape) not in ((weight.shape[0],), ()):
         raise RuntimeError(

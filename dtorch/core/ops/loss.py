@@ -43,7 +43,10 @@ def _targets(xp, target, w, classes, ignore_index, dtype):
     safe = xp.where(valid, target, 0)
     bad = (safe < 0) | (safe >= classes)
     if bad.any():
-        raise IndexError(f"Target {int(safe[bad][0])} is out of bounds.")
+        raise IndexError(
+            f"Target {int(safe[bad][0])} is out of bounds: expected 0 <= target < {classes}, the number "
+            f"of classes, or ignore_index ({ignore_index})."
+        )
     return safe, valid.astype(dtype) if w is None else xp.where(valid, w[safe], 0)
 
 
