@@ -27,6 +27,7 @@ test: lint
 
 lint: $(VENV)/.installed-test
 	ruff check
+	ruff format --check --quiet
 	mypy
 	lint-imports
 

@@ -26,7 +26,9 @@ class Block(nn.Module):
         self.heads = heads
         self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
         self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
-        self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
+        self.mlp = nn.Sequential(
+            nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width)
+        )
 
     def forward(self, x):
         B, T, C = x.shape
@@ -95,7 +97,9 @@ def main() -> None:
     number = {c: i for i, c in enumerate(letters)}
     data = dtorch.tensor([number[c] for c in text])
     if rank == 0:
-        print(f"{len(text)} characters, {len(letters)} different: ln = {math.log(len(letters)):.3f}")
+        print(
+            f"{len(text)} characters, {len(letters)} different: ln = {math.log(len(letters)):.3f}"
+        )
 
     dtorch.manual_seed(0)
     model = DistributedDataParallel(GPT(len(letters), args.context, args.width, 4, args.layers))

@@ -109,7 +109,9 @@ def main() -> None:
         scheduler.step()
         correct = accuracy(model, test)
         if rank() == 0:
-            print(f"epoch {epoch + 1:2}/{args.epochs}: loss {loss:.4f}, test accuracy {correct:.4f}")
+            print(
+                f"epoch {epoch + 1:2}/{args.epochs}: loss {loss:.4f}, test accuracy {correct:.4f}"
+            )
             args.checkpoint.parent.mkdir(parents=True, exist_ok=True)
             state = {
                 "model": model.module.state_dict(), "optimizer": optimizer.state_dict(),

@@ -61,7 +61,9 @@ def _like(v: Any, ts: tuple[Tensor, ...], what: str) -> tuple[Tensor, ...]:
     """The vector of a product, one Tensor for each of ts and of its shape; 1 for a single number."""
     if v is None:
         if len(ts) != 1 or ts[0].numel() != 1:
-            raise RuntimeError(f"v may be left out only for a function with one {what} of one element")
+            raise RuntimeError(
+                f"v may be left out only for a function with one {what} of one element"
+            )
         return (wrap(backend.of(ts[0]._a).ones_like(ts[0]._a)),)
     vs = (v,) if isinstance(v, Tensor) else tuple(v)
     for a, b in zip(vs, ts):

@@ -112,7 +112,9 @@ def grad(
     """
     wanted = _listed(inputs)
     if allow_unused is False and materialize_grads:
-        raise ValueError("Expected allow_unused to be True or not passed when materialize_grads=True")
+        raise ValueError(
+            "Expected allow_unused to be True or not passed when materialize_grads=True"
+        )
     if is_grads_batched:
         raise NotImplementedError("is_grads_batched: call grad() once for each gradient")
     for t in wanted:

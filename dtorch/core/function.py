@@ -21,7 +21,9 @@ class Context:
 
     def __init__(self) -> None:
         self._to_save: tuple[Any, ...] = ()
-        self._origins: list[Any] = []  # of each saved tensor: an edge, the number of an output, None
+        self._origins: list[
+            Any
+        ] = []  # of each saved tensor: an edge, the number of an output, None
         self._node: Callable[[], Node | None] = lambda: None
         self._dirty: tuple[Tensor, ...] = ()
         self._constant: tuple[Tensor, ...] = ()
@@ -256,7 +258,9 @@ def once_differentiable(backward: Callable[..., Any]) -> Callable[..., Any]:
         many = isinstance(outputs, tuple)
         edges = tuple(map(edge, inputs))
         guarded = tuple(
-            o if o is None else wrap(o._a, Node(_Twice(), edges, None, None, None, None, next_seq()))
+            o
+            if o is None
+            else wrap(o._a, Node(_Twice(), edges, None, None, None, None, next_seq()))
             for o in (outputs if many else (outputs,))
         )
         return guarded if many else guarded[0]

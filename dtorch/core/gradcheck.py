@@ -238,7 +238,9 @@ def _detached(args: Any) -> tuple[Any, ...]:
     return tuple(result)
 
 
-def _analytical(y: Tensor, xs: list[Tensor], cotangents: list[Any], check_dtypes: bool) -> list[Any]:
+def _analytical(
+    y: Tensor, xs: list[Tensor], cotangents: list[Any], check_dtypes: bool
+) -> list[Any]:
     """The gradients of y with respect to each of xs.  (reals of the input, cotangents)"""
     columns: list[list[Any]] = [[] for _ in xs]
     for g in cotangents:

@@ -183,6 +183,7 @@ METHODS = {
     "is_signed": lambda self: self.dtype.is_signed,
 }  # fmt: skip
 
+
 def result_type(tensor1, tensor2):
     """The dtype that an operator on these two, tensors or numbers, gives."""
     operands = (tensor1, tensor2)

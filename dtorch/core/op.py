@@ -432,7 +432,9 @@ def _several(op: Op, kernel: Callable[..., Any]) -> Callable[..., Any]:
             if isinstance(x, Tensor):
                 a = x._a
                 d = a.dtype
-                if type(a) is not ndarray or (d is not f32 and d is not f64 and d.kind not in "iub"):
+                if type(a) is not ndarray or (
+                    d is not f32 and d is not f64 and d.kind not in "iub"
+                ):
                     return slow(*xs, **params)
                 rg = rg or x._rg
                 arrays.append(a)

@@ -140,7 +140,9 @@ def set_(self: Tensor, source: Any = None, storage_offset: int = 0, size: Any = 
     memory = memory if memory.dtype == self._a.dtype else memory.view(self._a.dtype)
     shape = (len(memory) - storage_offset,) if size is None else tuple(size)
     steps = _contiguous(shape) if stride is None else tuple(stride)
-    end = storage_offset + 1 + sum((n - 1) * s for n, s in zip(shape, steps)) if 0 not in shape else 0
+    end = (
+        storage_offset + 1 + sum((n - 1) * s for n, s in zip(shape, steps)) if 0 not in shape else 0
+    )
     if end > len(memory):
         raise RuntimeError(
             f"setStorage: sizes {list(shape)}, strides {list(steps)}, storage offset "
@@ -172,7 +174,9 @@ def is_pinned(self: Tensor) -> bool:
 def pin_memory(self: Tensor) -> Tensor:
     """Page-locked memory needs a CUDA device: RuntimeError where there is none."""
     devices.namespace("cuda")
-    raise NotImplementedError("pin_memory: copies from pageable memory are made instead; leave it out")
+    raise NotImplementedError(
+        "pin_memory: copies from pageable memory are made instead; leave it out"
+    )
 
 
 # ---- DLPack ----------------------------------------------------------------------------------

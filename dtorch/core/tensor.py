@@ -49,7 +49,17 @@ class Tensor:
     is_leaf.  `_a` is the array; a view's array shares the memory of its base's.
     """
 
-    __slots__ = ("_a", "_rg", "_node", "_grad", "_base", "_views", "_leaf", "__dict__", "__weakref__")
+    __slots__ = (
+        "_a",
+        "_rg",
+        "_node",
+        "_grad",
+        "_base",
+        "_views",
+        "_leaf",
+        "__dict__",
+        "__weakref__",
+    )
     __array_ufunc__ = None  # np.exp(tensor) raises instead of making an array of objects
     __array_priority__ = 1000
 
@@ -69,7 +79,6 @@ class Tensor:
         return t if cls is Tensor else as_subclass(t, cls)
 
     if TYPE_CHECKING:  # what methods.py hangs on the class
-
         T: Any
         mT: Any
         H: Any
@@ -220,7 +229,9 @@ class Tensor:
     def register_post_accumulate_grad_hook(self, hook: Callable[[Tensor], None]) -> Handle:
         """Call hook(leaf) each time that backward has added to the leaf's .grad."""
         if self._node is not None or not self._rg:
-            raise RuntimeError("post accumulate grad hooks cannot be registered on non-leaf tensors")
+            raise RuntimeError(
+                "post accumulate grad hooks cannot be registered on non-leaf tensors"
+            )
         handle = Handle(leaf_extras(self).post)
         leaf_extras(self).post[handle.id] = hook
         return handle

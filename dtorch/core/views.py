@@ -99,9 +99,7 @@ def _grad_kept(g: Any, y: Any, x: Any, value: Any, base: Any, view: Any) -> Any:
     return copy_region(g, taken * 0, base=base, view=view)
 
 
-copy_region.vjp(
-    _grad_kept, lambda g, y, x, value, base, view: region(g, base=base, view=view)
-)
+copy_region.vjp(_grad_kept, lambda g, y, x, value, base, view: region(g, base=base, view=view))
 
 
 # ---- writing ---------------------------------------------------------------------------------

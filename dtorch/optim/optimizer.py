@@ -405,4 +405,3 @@ def _as_real(v: Any) -> Any:
     if getattr(v, "dtype", dtypes.float32.np).kind != "c":
         return v
     return v.reshape(*v.shape, 1).view(v.real.dtype)
-

@@ -48,7 +48,9 @@ def test_digits_learns_saves_and_resumes(starter, tmp_path):
 
 def test_two_ranks_end_with_the_same_bits_whoever_starts_them(tmp_path):
     digests = {
-        re.search(r"weights (\w+)", run(s, "digits.py", "--epochs", 1, "--checkpoint", tmp_path / s))[1]
+        re.search(
+            r"weights (\w+)", run(s, "digits.py", "--epochs", 1, "--checkpoint", tmp_path / s)
+        )[1]
         for s in ("dtorch-run", "mpirun")
     }
     assert len(digests) == 1

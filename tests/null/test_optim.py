@@ -35,9 +35,7 @@ def values(name="float64"):
 
 
 def parameters(lib, dtype="float64"):
-    return [
-        lib.nn.Parameter(lib.from_numpy(np.array(v)).to(getattr(lib, dtype))) for v in values()
-    ]
+    return [lib.nn.Parameter(lib.from_numpy(np.array(v)).to(getattr(lib, dtype))) for v in values()]
 
 
 def descend(lib, opt, params, steps, start=0):

@@ -44,8 +44,8 @@ def _targets(xp, target, w, classes, ignore_index, dtype):
     bad = (safe < 0) | (safe >= classes)
     if bad.any():
         raise IndexError(
-            f"Target {int(safe[bad][0])} is out of bounds: expected 0 <= target < {classes}, the number "
-            f"of classes, or ignore_index ({ignore_index})."
+            f"Target {int(safe[bad][0])} is out of bounds: expected 0 <= target < {classes} (the "
+            f"number of classes), or ignore_index ({ignore_index})."
         )
     return safe, valid.astype(dtype) if w is None else xp.where(valid, w[safe], 0)
 

@@ -244,7 +244,9 @@ def where(condition, input=None, other=None):
     try:
         return _where(a, b, condition=mask)
     except ValueError as error:
-        raise RuntimeError(f"where(): the sizes of the operands do not broadcast: {error}") from None
+        raise RuntimeError(
+            f"where(): the sizes of the operands do not broadcast: {error}"
+        ) from None
 
 
 @op(saves="x", promote="keep")

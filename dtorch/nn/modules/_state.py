@@ -180,7 +180,12 @@ class State:
                         unexpected_keys.append(key)
 
     def _load_extra_state(
-        self, state_dict: Any, prefix: str, strict: bool, missing: Any, unexpected: Any,
+        self,
+        state_dict: Any,
+        prefix: str,
+        strict: bool,
+        missing: Any,
+        unexpected: Any,
         pending: Any,
     ) -> None:
         key = prefix + EXTRA_STATE
@@ -223,9 +228,7 @@ class State:
         def visit(module: State, entries: dict[str, Any], prefix: str) -> None:
             local = dict((metadata or {}).get(prefix[:-1], {}))
             local.update(assign_to_params_buffers=assign, pending=pending)
-            module._load_from_state_dict(
-                entries, prefix, local, True, missing, unexpected, errors
-            )
+            module._load_from_state_dict(entries, prefix, local, True, missing, unexpected, errors)
             for name, child in module._modules.items():
                 if child is not None:
                     below = f"{prefix}{name}."

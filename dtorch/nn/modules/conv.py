@@ -46,9 +46,7 @@ class _Conv(Module):
         if padding_mode not in _MODES:
             raise ValueError(f"padding_mode must be one of {_MODES}, but got {padding_mode!r}")
         if self.transposed and padding_mode != "zeros":
-            raise ValueError(
-                f'Only "zeros" padding mode is supported for {type(self).__name__}'
-            )
+            raise ValueError(f'Only "zeros" padding mode is supported for {type(self).__name__}')
         self.in_channels = in_channels
         self.out_channels = out_channels
         self.kernel_size = ntuple(kernel_size, self.n)
