@@ -1,4 +1,4 @@
-"""Every DTORCH_* environment variable, declared once.  `python -m dtorch.core.env` prints them."""
+"""Every DTORCH_* environment variable, declared once.  `python -m dtorch.doctor` prints them."""
 
 import os
 from typing import NamedTuple
@@ -34,7 +34,3 @@ CHECK_COLLECTIVES = Variable(
 )  # fmt: skip
 
 ALL = [v for v in list(globals().values()) if isinstance(v, Variable)]
-
-if __name__ == "__main__":
-    for v in ALL:
-        print(f"{v.name}={v.get()}\n    {v.help}")
