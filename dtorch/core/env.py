@@ -27,7 +27,6 @@ MALLOC = Variable(
     "DTORCH_MALLOC", ("keep", "system"), "keep",
     "keep: freed memory stays with the process (fast); system: glibc's own thresholds",
 )  # fmt: skip
-HOME = Variable("DTORCH_HOME", (), "~/.cache/dtorch", "where data sets are downloaded to")
 CHECK_COLLECTIVES = Variable(
     "DTORCH_CHECK_COLLECTIVES", ("on", "off"), "on",
     "on: every collective is first compared between the ranks (op, shape, dtype ...): 16 bytes each",
