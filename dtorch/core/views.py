@@ -105,7 +105,7 @@ copy_region.vjp(_grad_kept, lambda g, y, x, value, base, view: region(g, base=ba
 # ---- writing ---------------------------------------------------------------------------------
 
 
-def check_writable(t: Tensor, recorded: bool) -> None:
+def check_writable(t: Tensor) -> None:
     """RuntimeError if `t` must not be written to in place, before anything is changed."""
     if grad_on():
         if t._rg and t._node is None:
@@ -131,7 +131,7 @@ def check_writable(t: Tensor, recorded: bool) -> None:
 def write(t: Tensor, result: Tensor, name: str) -> Tensor:
     """Give `t` the values and the history of `result`, a tensor of its shape."""
     recorded = grad_on() and (result._rg or t._rg)
-    check_writable(t, recorded)
+    check_writable(t)
     a, r = t._a, result._a
     if r.shape != a.shape:
         raise RuntimeError(
@@ -198,7 +198,7 @@ def in_place(function: Callable[..., Any], ufunc: str | None = None) -> Callable
     @functools.wraps(function)
     def method(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         rg = grad_on() and (self._rg or any(isinstance(x, Tensor) and x._rg for x in args))
-        check_writable(self, rg)
+        check_writable(self)
         if not rg:
             if ufunc is not None and not kwargs and _direct(self._a, args, ufunc):
                 writes.stamp(self._a)

@@ -3,6 +3,9 @@
 # mypy: disallow-untyped-defs=False
 from __future__ import annotations
 
+import cmath
+import math
+
 from ..op import op
 from ..tensor import Tensor
 from .pointwise import log, where
@@ -93,15 +96,15 @@ def _pow_exponent(g, y, a, b):
     # d/db a**b = a**b log a, and 0 at a = 0 with b >= 0
     at_zero = a == 0
     if isinstance(at_zero, bool):
-        return g * 0 if at_zero else g * (y * float_log(a))
+        return g * 0 if at_zero else g * (y * _log(a))
     return where(at_zero, g * 0, g * (y * log(where(at_zero, a * 0 + 1, a))))
 
 
-def float_log(a):
-    import cmath
-    import math
-
-    return math.log(a) if not isinstance(a, complex) and a > 0 else cmath.log(a)
+def _log(a):
+    """The logarithm of a Python number: NaN, as everywhere, of a negative one."""
+    if isinstance(a, complex):
+        return cmath.log(a)
+    return math.log(a) if a > 0 else math.nan
 
 
 pow.vjp(_pow_base, _pow_exponent, own=(True, False))

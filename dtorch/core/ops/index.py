@@ -189,7 +189,7 @@ def setitem(x, index, value):
             from ..graph import writes
             from ..views import check_writable
 
-            check_writable(x, False)
+            check_writable(x)
             x._a[plain] = value._a
             writes.stamp(x._a)
     except IndexError as error:

@@ -245,7 +245,7 @@ def multinomial(input, num_samples, replacement=False, *, generator=None):
 
 def _fill(t, values):
     """Write drawn values over a tensor, whose history ends there."""
-    check_writable(t, False)
+    check_writable(t)
     t._a[...] = devices.move(values, t.device)
     writes.stamp(t._a)
     return t
@@ -259,7 +259,7 @@ def uniform_(self, from_=0.0, to=1.0, *, generator=None, **names):
         raise RuntimeError(
             f"uniform_ expects to return a [from, to) range, but found from={low} > to={to}"
         )
-    check_writable(self, False)
+    check_writable(self)
     return _fill(self, _draw(generator, _uniform, self.shape, self._a.dtype) * (to - low) + low)
 
 
@@ -268,7 +268,7 @@ def normal_(self, mean=0.0, std=1.0, *, generator=None):
     _floating("normal_", self._a.dtype)
     if std < 0:
         raise RuntimeError(f"normal expects std >= 0.0, but found std {std}")
-    check_writable(self, False)
+    check_writable(self)
     scale = std * math.sqrt(0.5) if self._a.dtype.kind == "c" else std
     return _fill(self, _draw(generator, _normal, self.shape, self._a.dtype) * scale + mean)
 
@@ -278,7 +278,7 @@ def exponential_(self, lambd=1.0, *, generator=None):
     _floating("exponential_", self._a.dtype)
     if lambd <= 0:
         raise RuntimeError(f"exponential_ expects lambda > 0.0, but found lambda={lambd}")
-    check_writable(self, False)
+    check_writable(self)
     draw = _draw(
         generator, lambda r, shape, d: r.standard_exponential(shape, d), self.shape, self._a.dtype
     )
@@ -287,7 +287,7 @@ def exponential_(self, lambd=1.0, *, generator=None):
 
 def bernoulli_(self, p=0.5, *, generator=None):
     """Fill with 1 with probability p (a number or a tensor), else 0."""
-    check_writable(self, False)
+    check_writable(self)
     if isinstance(p, Tensor):
         p = devices.move(p._a, "cpu")
     else:
@@ -304,7 +304,7 @@ def random_(self, from_=0, to=None, *, generator=None, **names):
         bits = {"u": 8 * d.itemsize, "i": 8 * d.itemsize - 1, "b": 1}.get(d.kind)
         to = 2 ** (_MANTISSA[self.dtype.name] if bits is None else bits) - (d.kind == "i")
         to += d.kind not in "iub"
-    check_writable(self, False)
+    check_writable(self)
     return _fill(self, _integers(self.shape, int(low), int(to), generator).astype(d))
 
 
