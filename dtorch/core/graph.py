@@ -371,16 +371,13 @@ def _explain(error: BaseException, node: Node | None) -> None:
         )
 
 
-forward_stacks: Any = {}  # node -> the formatted stack of its forward, under detect_anomaly
+# node -> the formatted stack of its forward, under detect_anomaly
+forward_stacks: weakref.WeakKeyDictionary[Node, list[str]] = weakref.WeakKeyDictionary()
 
 
 def remember_stack(node: Node) -> None:
-    """Under detect_anomaly, keep the stack of the forward call."""
-    if is_anomaly_enabled():
-        global forward_stacks
-        if type(forward_stacks) is dict:
-            forward_stacks = weakref.WeakKeyDictionary()
-        forward_stacks[node] = traceback.format_stack()[:-3]
+    """Keep the stack of a node's forward call."""
+    forward_stacks[node] = traceback.format_stack()[:-3]
 
 
 def _run_hooks(hooks: dict[int, Any], g: Any) -> Any:

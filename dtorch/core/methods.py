@@ -47,12 +47,11 @@ def public(fn):
 
     @functools.wraps(fn)
     def function(*args, out=None, **kwargs):
-        for a in args[:1]:
-            if type(a) is ndarray and fn.__name__ not in TAKE_ARRAYS:
-                raise TypeError(
-                    f"{fn.__name__}(): argument must be Tensor, got numpy.ndarray; wrap it with "
-                    "dtorch.from_numpy"
-                )
+        if args and type(args[0]) is ndarray and fn.__name__ not in TAKE_ARRAYS:
+            raise TypeError(
+                f"{fn.__name__}(): argument must be Tensor, got numpy.ndarray; wrap it with "
+                "dtorch.from_numpy"
+            )
         result = fn(*args, **kwargs)
         return result if out is None else into(out, result)
 

@@ -43,7 +43,6 @@ from .tensor import Tensor, edge, new, register_view, wrap
 f32, f64 = np_dtype(float32), np_dtype(float64)
 _HALF = {dtypes.float16.np, dtypes.bfloat16.np}
 _DIFFERENTIABLE = "fcV"  # kinds of dtypes; V is bfloat16's
-_NUMBERS = (numbers.Number,)
 
 REGISTRY: dict[str, Op] = {}
 
@@ -258,7 +257,7 @@ class Op:
                     f"{self.name}(): argument must be Tensor, got numpy.ndarray; wrap it with "
                     "dtorch.from_numpy"
                 )
-            if self.promote is not None and not isinstance(x, (Tensor, *_NUMBERS)):
+            if self.promote is not None and not isinstance(x, (Tensor, numbers.Number)):
                 raise TypeError(
                     f"{self.name}(): argument must be Tensor or a number, got {type(x).__name__}"
                 )
