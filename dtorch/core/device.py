@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from contextvars import ContextVar
 from types import ModuleType
 from typing import Any
 
 from . import backend
+from .backend.sparse import SparseArray
 
 
 class device:
@@ -42,7 +44,23 @@ class device:
         return hash((self.type, self.index))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return device, (self.type, self.index)
+        return device, (str(self),)
+
+    def __enter__(self) -> device:
+        """New tensors are on this device until the end of the block."""
+        _before.set((*_before.get(), default_device.set(self)))
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        *rest, last = _before.get()
+        _before.set(tuple(rest))
+        default_device.reset(last)
+
+
+# Where tensors are made that name no device; None is the CPU.
+default_device: ContextVar[device | None] = ContextVar("default_device", default=None)
+default = default_device.get
+_before: ContextVar[tuple[Any, ...]] = ContextVar("before", default=())  # of `with device:` blocks
 
 
 def _parse(text: str) -> tuple[str, int | None]:
@@ -61,6 +79,8 @@ def of(array: Any) -> device:
     """The device that an array is on."""
     if type(array) is backend.ndarray:
         return CPU
+    if isinstance(array, SparseArray):
+        return of(array.values)
     return device("cuda", array.device.id)
 
 
@@ -81,6 +101,8 @@ def move(array: Any, d: device | str | int) -> Any:
     """The array on device `d`: itself if it is there already, else a copy."""
     d = device(d)
     xp = namespace(d)
+    if isinstance(array, SparseArray):
+        return array.mapped(lambda a: move(a, d))
     if d.type == "cpu":
         return backend.of(array).to_numpy(array)
     index = xp.cuda.Device().id if d.index is None else d.index

@@ -1,8 +1,16 @@
 """The errors that have a class of their own; all others are Python's, as in torch."""
 
 
+class AcceleratorError(RuntimeError):
+    """A device reports an error."""
+
+
 class OutOfMemoryError(RuntimeError, MemoryError):
     """A device has no room for an allocation."""
+
+
+class LinAlgError(RuntimeError):
+    """A matrix that has no inverse, or no factorisation of the kind asked for."""
 
 
 def second_backward() -> RuntimeError:
@@ -24,3 +32,13 @@ def modified_in_place(op: str, shape: tuple[int, ...], kind: str) -> RuntimeErro
         "that. Hint: use the out-of-place form of that operation (x = x + 1 instead of x += 1), or "
         "clone() the tensor before it is changed."
     )
+
+
+def not_a_tensor(what: str, x: object) -> TypeError:
+    """What a function raises that is given something else for a tensor; `what`: which argument."""
+    kind = type(x)
+    if kind.__name__ == "ndarray":
+        return TypeError(
+            f"{what} must be Tensor, got {kind.__module__}.ndarray; wrap it with dtorch.from_numpy"
+        )
+    return TypeError(f"{what} must be Tensor, not {kind.__name__}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -10,8 +11,10 @@ from typing import Any
 from . import backend, errors, graph
 from .graph import Node, next_seq, pick
 from .modes import grad_on, no_grad
+from .recording import boxed, opened
 from .rules import fit
 from .tensor import Tensor, edge, wrap
+from .walk import with_history
 
 
 class Context:
@@ -31,13 +34,22 @@ class Context:
 
     def save_for_backward(self, *tensors: Tensor | None) -> None:
         """Keep tensors (or None) for backward: inputs, outputs or others."""
-        for t in tensors:
+        for i, t in enumerate(tensors):
             if t is not None and not isinstance(t, Tensor):
                 raise TypeError(
-                    f"save_for_backward can only save variables, but argument is of type "
+                    f"save_for_backward can only save variables, but argument {i} is of type "
                     f"{type(t).__name__}; keep other things as attributes of ctx"
                 )
         self._to_save = tensors
+
+    def save_for_forward(self, *tensors: Tensor | None) -> None:
+        """For torch's forward mode, which calls jvp(); here that, too, goes through backward()."""
+        for i, t in enumerate(tensors):
+            if t is not None and not isinstance(t, Tensor):
+                raise TypeError(
+                    f"save_for_forward can only save variables, but argument {i} is of type "
+                    f"{type(t).__name__}; keep other things as attributes of ctx"
+                )
 
     def mark_dirty(self, *tensors: Tensor) -> None:
         """Say which inputs forward has changed in place; each must be among its outputs."""
@@ -45,6 +57,12 @@ class Context:
 
     def mark_non_differentiable(self, *tensors: Tensor) -> None:
         """Say which outputs have no gradient."""
+        for t in tensors:
+            if not isinstance(t, Tensor):
+                raise RuntimeError(
+                    "mark_non_differentiable only accepts variable arguments, but got "
+                    f"{type(t).__name__}"
+                )
         self._constant = tensors
 
     def set_materialize_grads(self, value: bool) -> None:
@@ -60,8 +78,8 @@ class Context:
         if node.saved is graph.FREED:
             raise errors.second_backward()
         return tuple(
-            graph._as_tensor(a, _node_of(node, origin), None)
-            for a, origin in zip(node.saved or (), self._origins)
+            with_history(a, _node_of(node, origin))
+            for a, origin in zip(opened(node.saved or ()), self._origins)
         )
 
     def _keep(self, node: Node, inputs: Any, outputs: list[Any]) -> None:
@@ -73,10 +91,14 @@ class Context:
             at = _position(outputs, t)
             self._origins.append(edge(t) if at is None and t is not None else at)
         if self._to_save:
-            node.saved = tuple(t if t is None else t._a for t in self._to_save)
+            arrays = tuple(t if t is None else t._a for t in self._to_save)
+            node.saved = boxed(arrays, self._origins)
         self._to_save = ()
         self._dirty = self._constant = ()
         self._node = weakref.ref(node)
+
+
+_signature = functools.cache(inspect.signature)
 
 
 def _position(tensors: Any, t: Any) -> int | None:
@@ -111,7 +133,8 @@ class _Applied:
         if self.ctx._materialize:
             grads = [_zeros(like) if g is None else g for g, like in zip(grads, self.likes)]
         as_tensors = [g if g is None or isinstance(g, Tensor) else wrap(g) for g in grads]
-        got = self.cls.backward(self.ctx, *as_tensors)
+        rule = self.cls.vjp if self.cls.backward is Function.backward else self.cls.backward
+        got = rule(self.ctx, *as_tensors)
         return self._checked(node, got if isinstance(got, tuple) else (got,), raw)
 
     def _checked(self, node: Node, grads: tuple[Any, ...], raw: bool) -> tuple[Any, ...]:
@@ -128,8 +151,10 @@ class _Applied:
                 result.append(None)
                 continue
             if not isinstance(g, Tensor):
-                raise TypeError(f"function {node.name()} returned a {type(g).__name__} at index "
-                                f"{i}, expected a Tensor or None")  # fmt: skip
+                raise RuntimeError(
+                    f"expected Variable or None (got {type(g).__name__}) from {node.name()} at index "
+                    f"{i}"
+                )
             shape = node.fix[i][0]
             if not _expands_to(shape, g.shape):
                 raise RuntimeError(
@@ -167,7 +192,18 @@ class Function:
     Or forward(*inputs) without ctx, together with setup_context(ctx, inputs, output).  backward gets
     a gradient for each output and returns one for each input, None for those that have none.  It is
     recorded itself under create_graph, so a backward of differentiable ops has derivatives too.
+
+    torch's static methods jvp and vmap, and generate_vmap_rule, may be there and are not called:
+    forward-mode derivatives go through backward, and vmap calls forward with one sample at a time.
     """
+
+    generate_vmap_rule = False
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        raise RuntimeError(
+            "Legacy autograd function with non-static forward method is deprecated. Please use "
+            f"static methods, and call {type(self).__name__}.apply(...)"
+        )
 
     @staticmethod
     def forward(*args: Any) -> Any:
@@ -182,22 +218,47 @@ class Function:
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> Any:
         raise NotImplementedError(
-            "You must implement the backward function for your custom autograd.Function to use it "
-            "with backward()."
+            "You must implement either the backward or vjp method for your custom autograd.Function "
+            "to use it with backward mode AD."
         )
 
+    vjp = backward  # another name for it: one of the two is to be there
+
+    @staticmethod
+    def jvp(ctx: Any, *grad_inputs: Any) -> Any:
+        raise NotImplementedError(
+            "You must implement the jvp function for custom autograd.Function to use it with forward "
+            "mode AD."
+        )
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Any, *args: Any) -> Any:
+        raise NotImplementedError("vmap() calls forward() with one sample at a time")
+
     @classmethod
-    def apply(cls, *args: Any) -> Any:
+    def apply(cls, *args: Any, **kwargs: Any) -> Any:
         """Run forward on the arguments and record it if one of them requires a gradient."""
+        if cls.backward is not Function.backward and cls.vjp is not Function.vjp:
+            raise RuntimeError(
+                "Implementing both 'backward' and 'vjp' for a custom Function is not allowed. You "
+                "should only implement one of them."
+            )
         ctx = Context()
+        if cls.setup_context is not Function.setup_context:  # it gets the defaults too
+            bound = _signature(cls.forward).bind(*args, **kwargs)
+            bound.apply_defaults()
+            args, kwargs = bound.args, bound.kwargs
+        elif kwargs:  # in their place among the inputs
+            bound = _signature(cls.forward).bind(ctx, *args, **kwargs)
+            args, kwargs = bound.args[1:], bound.kwargs
         needs = tuple(isinstance(x, Tensor) and x._rg for x in args)
         ctx.needs_input_grad = needs
         recorded = grad_on() and any(needs)
         with no_grad():
             if cls.setup_context is Function.setup_context:
-                result = cls.forward(ctx, *args)
+                result = cls.forward(ctx, *args, **kwargs)
             else:
-                result = cls.forward(*args)
+                result = cls.forward(*args, **kwargs)
                 cls.setup_context(ctx, args, result)
         if not recorded:
             return result

@@ -12,6 +12,7 @@ from typing import Any
 
 from . import backend
 from .autograd import grad
+from .levels import Level, Pushforward
 from .modes import enable_grad, no_grad
 from .tensor import Tensor, wrap
 
@@ -29,8 +30,14 @@ def gradcheck(
     rtol: float = 1e-3,
     raise_exception: bool = True,
     nondet_tol: float = 0.0,
+    check_undefined_grad: bool = True,
     check_grad_dtypes: bool = False,
+    check_batched_grad: bool = False,
+    check_batched_forward_grad: bool = False,
+    check_forward_ad: bool = False,
+    check_backward_ad: bool = True,
     fast_mode: bool = False,
+    masked: bool | None = None,
 ) -> bool:
     """Compare the Jacobians of func(*inputs) with central differences of step `eps`.
 
@@ -38,14 +45,34 @@ def gradcheck(
     atol, rtol: the tolerances; |analytical - numerical| <= atol + rtol * |numerical|
     nondet_tol: by how much two runs of the same backward may differ
     check_grad_dtypes: require that a gradient has the dtype of its input
+    check_forward_ad, check_backward_ad: which derivatives to compare: J v, gradients
     fast_mode: compare u^T J v for one random pair of directions instead of the whole Jacobian J
+    check_undefined_grad, check_batched_grad, check_batched_forward_grad, masked: torch's, accepted:
+        each output is differentiated alone, so the others' gradients are undefined anyway; a batch
+        of gradients is taken one by one; tensors are dense
 
     Returns True; where they differ, raises GradcheckError that names the input, the output and the
     entries, or returns False unless raise_exception.
     """
+    if not (check_forward_ad or check_backward_ad):
+        raise AssertionError(
+            "Expected at least one of check_forward_ad or check_backward_ad to be True"
+        )
+    for name, needs, given, needed in (
+        ("batched", "backward", check_batched_grad, check_backward_ad),
+        ("batched_forward", "forward", check_batched_forward_grad, check_forward_ad),
+    ):
+        if given and not needed:
+            raise AssertionError(
+                f"Setting check_{name}_grad=True requires check_{needs}_ad to be True"
+            )
     args = (inputs,) if isinstance(inputs, Tensor) else tuple(inputs)
     try:
-        _check(func, args, eps, atol, rtol, nondet_tol, check_grad_dtypes, fast_mode)
+        _check_inputs(args)
+        if check_backward_ad:
+            _check(func, args, eps, atol, rtol, nondet_tol, check_grad_dtypes, fast_mode)
+        if check_forward_ad:
+            _check_forward(func, args, eps, atol, rtol, fast_mode)
     except GradcheckError:
         if raise_exception:
             raise
@@ -61,19 +88,33 @@ def gradgradcheck(
     eps: float = 1e-6,
     atol: float = 1e-5,
     rtol: float = 1e-3,
+    gen_non_contig_grad_outputs: bool = False,
     raise_exception: bool = True,
     nondet_tol: float = 0.0,
+    check_undefined_grad: bool = True,
     check_grad_dtypes: bool = False,
+    check_batched_grad: bool = False,
+    check_fwd_over_rev: bool = False,
+    check_rev_over_rev: bool = True,
     fast_mode: bool = False,
+    masked: bool = False,
 ) -> bool:
     """gradcheck of the gradient of func with respect to its inputs and to `grad_outputs`.
 
     grad_outputs: a gradient for each differentiable output of func, of its shape (default: random)
+    gen_non_contig_grad_outputs: let the random ones have gaps in memory
+    check_fwd_over_rev, check_rev_over_rev: gradcheck's check_forward_ad and check_backward_ad
     """
+    if check_undefined_grad and not check_rev_over_rev:
+        raise AssertionError(
+            "Setting check_undefined_grad=True requires check_rev_over_rev to be True"
+        )
     args = (inputs,) if isinstance(inputs, Tensor) else tuple(inputs)
     if grad_outputs is None:
         rng = backend.cpu.random.default_rng(0)
         cotangents = [_random_like(y, rng) for y in _outputs(func, args)]
+        if gen_non_contig_grad_outputs:
+            cotangents = [_with_gaps(g) for g in cotangents]
     else:
         cotangents = [grad_outputs] if isinstance(grad_outputs, Tensor) else list(grad_outputs)
     wanted = [i for i, x in enumerate(args) if _requires(x)]
@@ -87,9 +128,38 @@ def gradgradcheck(
 
     return gradcheck(
         gradient, (*args, *cotangents), eps=eps, atol=atol, rtol=rtol,
-        raise_exception=raise_exception, nondet_tol=nondet_tol, check_grad_dtypes=check_grad_dtypes,
-        fast_mode=fast_mode,
+        raise_exception=raise_exception, nondet_tol=nondet_tol,
+        check_undefined_grad=check_undefined_grad, check_grad_dtypes=check_grad_dtypes,
+        check_batched_grad=check_batched_grad, check_forward_ad=check_fwd_over_rev,
+        check_backward_ad=check_rev_over_rev, fast_mode=fast_mode, masked=masked,
     )  # fmt: skip
+
+
+def as_sparse_gradcheck(check: Callable[..., bool]) -> Callable[..., bool]:
+    """gradcheck, or a function like it, for functions of sparse tensors too.
+
+    The stored values of a sparse input are what is varied, and a sparse output is compared dense.
+    """
+
+    def checked(
+        func: Callable[..., Any], inputs: Any, *, masked: bool = True, **options: Any
+    ) -> bool:
+        from .ops.sparse import assembled, coalesce, is_sparse
+
+        args = [inputs] if isinstance(inputs, Tensor) else list(inputs)
+        places: dict[int, Any] = {}
+        for i, x in enumerate(args):
+            if is_sparse(x) and x.requires_grad:
+                x = coalesce(x.detach()) if x.is_sparse else x.detach()
+                places[i], args[i] = x._a, wrap(x._a.values.copy()).requires_grad_()
+
+        def of_values(*given: Any) -> tuple[Tensor, ...]:
+            xs = [assembled(x, like=places[i]) if i in places else x for i, x in enumerate(given)]
+            return tuple(y.to_dense() for y in _listed(func(*xs)))
+
+        return check(of_values, args, **options)
+
+    return checked
 
 
 def _requires(x: Any) -> bool:
@@ -114,9 +184,18 @@ def _random_like(y: Tensor, rng: Any) -> Tensor:
     return t
 
 
+def _with_gaps(t: Tensor) -> Tensor:
+    """The same values, where each has an unused neighbour in memory."""
+    a = t._a
+    wide = backend.of(a).zeros((*a.shape, 2), a.dtype)
+    wide[..., 0] = a
+    result = wrap(wide[..., 0])
+    result._rg = True
+    return result
+
+
 def _check(func: Any, args: Any, eps: float, atol: float, rtol: float, nondet_tol: float,
            check_grad_dtypes: bool, fast: bool) -> None:  # fmt: skip
-    _check_inputs(args)
     outputs = _listed(func(*args))
     wanted = [i for i, x in enumerate(args) if _requires(x)]
     directions = {i: _directions(args[i]._a, fast) for i in wanted}
@@ -146,6 +225,26 @@ def _check(func: Any, args: Any, eps: float, atol: float, rtol: float, nondet_to
                     f"grad_output multiple times gives different values (output {j}, input {i}), "
                     "although analytical gradient matches numerical gradient"
                 )
+
+
+def _check_forward(func: Any, args: Any, eps: float, atol: float, rtol: float, fast: bool) -> None:
+    """Compare J v, for v along each input alone, with central differences."""
+    for i, x in enumerate(args):
+        if not _requires(x):
+            continue
+        directions = _directions(x._a, fast)
+        numerical = _numerical(func, args, i, directions, eps)
+        level = Level()
+        with enable_grad():
+            dual = level.enter(x)
+            ys = _listed(func(*args[:i], dual, *args[i + 1 :]))
+            push = Pushforward(level, ys, [dual])
+        level.close()
+        tangents = [push([wrap(d)]) for d in directions]
+        for j, y in enumerate(ys):
+            if tangents and y.dtype.category >= 2:
+                rows = backend.cpu.stack([_reals(ts[j]._a) for ts in tangents])
+                _compare(i, j, rows, numerical[j], atol, rtol)
 
 
 def _directions(a: Any, fast: bool) -> list[Any]:

@@ -7,20 +7,22 @@ Each file of core/ops ends with FUNCTIONS (dtorch.name), METHODS (Tensor.name) a
 # mypy: disallow-untyped-defs=False
 from __future__ import annotations
 
-import functools
 import importlib
+import numbers
 import pkgutil
 
+from . import autograd, dlpack, memory, ops, surface
 from . import device as devices
 from . import dtype as dtypes
-from . import ops, storage
 from .backend import of as backend_of
 from .backend.cpu import ndarray
+from .calling import method, public
 from .graph import ALIAS, Node, next_seq
+from .modes import grad_on
 from .ops import arithmetic as ar
-from .ops import compare, index, linalg, pointwise, shape
+from .ops import compare, create, index, linalg, pointwise, shape
 from .tensor import Tensor, edge, wrap
-from .views import in_place, write
+from .views import check_writable, in_place, write
 
 FAMILIES = [
     importlib.import_module(f"{ops.__name__}.{m.name}") for m in pkgutil.iter_modules(ops.__path__)
@@ -28,51 +30,26 @@ FAMILIES = [
 UFUNCS = {"add": "add", "mul": "multiply", "sub": "subtract", "div": "true_divide"}
 
 
-def _collect(table):
+def collect(table):
+    """The entries of every family's table of this name."""
     return {name: fn for family in FAMILIES for name, fn in getattr(family, table, {}).items()}
+
+
+def equality(fn):
+    """== and != leave it to Python to compare with what is no tensor and no number, such as None."""
+
+    def compare(self, other):
+        if isinstance(other, (Tensor, numbers.Number, ndarray)):
+            return fn(self, other)
+        return NotImplemented
+
+    compare.__name__ = compare.__qualname__ = fn.__name__
+    return compare
 
 
 def reverse(fn):
     """fn with its operands swapped, for __rsub__ and its kin."""
     return lambda a, b: fn(b, a)
-
-
-# ---- the package's functions -------------------------------------------------------------------
-
-TAKE_ARRAYS = {"tensor", "as_tensor", "from_numpy"}
-
-
-def public(fn):
-    """A function as users call it: raw arrays are refused, and out= takes the result."""
-
-    @functools.wraps(fn)
-    def function(*args, out=None, **kwargs):
-        if args and type(args[0]) is ndarray and fn.__name__ not in TAKE_ARRAYS:
-            raise TypeError(
-                f"{fn.__name__}(): argument must be Tensor, got numpy.ndarray; wrap it with "
-                "dtorch.from_numpy"
-            )
-        result = fn(*args, **kwargs)
-        return result if out is None else into(out, result)
-
-    return function
-
-
-def into(out, result):
-    """Store a result, or each of several, in the tensors given as out=."""
-    if isinstance(result, tuple):
-        given = tuple(map(into, out, result))
-        return type(result)(*given) if hasattr(result, "_fields") else given
-    if not isinstance(out, Tensor):
-        raise TypeError(f"out= must be a Tensor, got {type(out).__name__}")
-    if out._rg or result._rg:
-        raise RuntimeError(
-            "functions with out=... arguments don't support automatic differentiation, but one of "
-            "the arguments requires grad."
-        )
-    if out.shape != result.shape:
-        out.resize_(result.shape)
-    return write(out, result, "out=")
 
 
 # ---- moving and casting --------------------------------------------------------------------------
@@ -86,12 +63,11 @@ def to(self, *args, dtype=None, device=None, non_blocking=False, copy=False, mem
         device, dtype = other.device, other.dtype
     elif given and isinstance(given[0], (str, int, devices.device)) or given and given[0] is None:
         device = given.pop(0)
-    if given and isinstance(given[0], dtypes.dtype) or given and given[0] is None:
+    if given and (given[0] is None or isinstance(given[0], (dtypes.dtype, type))):
         dtype = given.pop(0)
     if given:
         non_blocking, copy = (*given, copy)[:2]
-    if not isinstance(dtype, (dtypes.dtype, type(None))):
-        raise TypeError(f"to(): expected a dtorch.dtype, got {dtype!r}")
+    dtype = dtypes.as_dtype(dtype)
     if not isinstance(non_blocking, bool):
         raise TypeError(f"to() received an invalid combination of arguments: {non_blocking!r}")
     result = self
@@ -119,9 +95,10 @@ def _cast_method(d):
 def type_(self, dtype=None, non_blocking=False):
     """The name of the tensor's type, or the tensor as another dtype."""
     if dtype is None:
-        where = "dtorch.cuda." if self.is_cuda else "dtorch."
-        return f"{where}{TYPE_NAMES[self.dtype]}Tensor"
-    return to(self, dtype)
+        where = ".cuda" * self.is_cuda + ".sparse" * self.is_sparse
+        return f"{dtypes.package}{where}.{dtypes.LEGACY_NAMES[self.dtype]}Tensor"
+    wanted = surface.of_type(dtype)
+    return to(self, "cuda", wanted) if surface.is_cuda_type(dtype) else to(self, wanted)
 
 
 def type_as(self, other):
@@ -129,24 +106,22 @@ def type_as(self, other):
     return to(self, other)
 
 
-TYPE_NAMES = {
-    dtypes.float32: "Float", dtypes.float64: "Double", dtypes.float16: "Half",
-    dtypes.bfloat16: "BFloat16", dtypes.int32: "Int", dtypes.int64: "Long", dtypes.int16: "Short",
-    dtypes.int8: "Char", dtypes.uint8: "Byte", dtypes.bool_: "Bool",
-    dtypes.complex64: "ComplexFloat", dtypes.complex128: "ComplexDouble",
-}  # fmt: skip
+def _matched(src, self):
+    """`src` on the device of `self`, in its dtype and its shape."""
+    value = shape.cast(src if src.device == self.device else move(src, self.device), self._a.dtype)
+    if value.shape != self.shape:
+        value = shape.expand(value, self.shape)
+    if value is src and src._rg:  # a node of its own: hooks on self are not hooks on src
+        value = wrap(src._a, Node(ALIAS, (edge(src),), None, None, None, None, next_seq()))
+    return value
 
 
 def copy_(self, src, non_blocking=False):
     """Copy the values of `src`, broadcast and cast, into this tensor."""
     if not isinstance(src, Tensor):
         raise TypeError(f"copy_(): argument 'other' must be Tensor, not {type(src).__name__}")
-    value = shape.cast(src if src.device == self.device else move(src, self.device), self._a.dtype)
-    if value.shape != self.shape:
-        value = shape.expand(value, self.shape)
-    if value is src and src._rg:  # a node of its own: hooks on self are not hooks on src
-        value = wrap(src._a, Node(ALIAS, (edge(src),), None, None, None, None, next_seq()))
-    return write(self, value, "copy_")
+    check_writable(self, grad_on() and (self._rg or src._rg), (src,))
+    return write(self, _matched(src, self), "copy_")
 
 
 def fill_(self, value):
@@ -157,11 +132,15 @@ def fill_(self, value):
                 f"fill_ only supports 0-dimension value tensor but got tensor with {value.ndim} "
                 "dimensions."
             )
-        return copy_(self, value)
-    return copy_(self, wrap(backend_of(self._a).asarray(value, dtype=self._a.dtype)))
+    else:
+        value = dtypes.as_held(value, self.dtype)
+        value = wrap(backend_of(self._a).asarray(value, dtype=self._a.dtype))
+    return write(self, _matched(value, self), "fill_", alike=True)
 
 
 def zero_(self):
+    if self.layout is not dtypes.strided:
+        return write(self, create.zeros_like(self), "zero_")
     return fill_(self, 0)
 
 
@@ -180,6 +159,7 @@ METHODS = {
     "is_floating_point": lambda self: self.dtype.is_floating_point,
     "is_complex": lambda self: self.dtype.is_complex,
     "is_signed": lambda self: self.dtype.is_signed,
+    "is_same_size": lambda self, other: self.shape == other.shape,
 }  # fmt: skip
 
 
@@ -189,7 +169,20 @@ def result_type(tensor1, tensor2):
     return dtypes.result_dtype([x._a if isinstance(x, Tensor) else x for x in operands])
 
 
-_WRITES = {"zero_": zero_, "fill_": fill_}
+# methods that the package has as functions too: these in place,
+WRITES = [
+    "abs", "acos", "acosh", "addmv", "arccos", "arccosh", "arcsin", "arcsinh", "arctan", "arctanh",
+    "asin", "asinh", "as_strided", "atan", "atanh", "ceil", "clamp", "clamp_max", "clamp_min",
+    "clip", "conj_physical", "cos", "cosh", "deg2rad", "detach", "erf", "erfc", "exp", "exp2",
+    "expm1", "fill", "fix", "floor", "frac", "gcd", "i0", "index_put", "lcm", "ldexp", "log",
+    "log10", "log1p", "log2", "logit", "nan_to_num", "neg", "negative", "rad2deg", "reciprocal",
+    "relu", "resize_as", "round", "rsqrt", "sigmoid", "sin", "sinc", "sinh", "sqrt", "square",
+    "tan", "tanh", "trunc", "xlogy", "zero",
+]  # fmt: skip
+QUERIES = [
+    "detach", "is_complex", "is_floating_point", "is_inference", "is_nonzero", "is_same_size",
+    "is_signed", "numel",
+]  # fmt: skip
 
 OPERATORS = {
     "__add__": ar.add.fn, "__radd__": ar.add.fn,
@@ -199,45 +192,80 @@ OPERATORS = {
     "__pow__": ar.pow.fn, "__rpow__": reverse(ar.pow.fn),
     "__floordiv__": ar.floor_divide.fn, "__rfloordiv__": reverse(ar.floor_divide.fn),
     "__mod__": ar.remainder.fn, "__rmod__": reverse(ar.remainder.fn),
-    "__neg__": ar.neg.fn, "__pos__": pointwise.positive.fn, "__abs__": pointwise.abs.fn,
-    "__invert__": ar.bitwise_not.fn, "__and__": ar.bitwise_and.fn, "__or__": ar.bitwise_or.fn,
+    "__neg__": ar.neg.fn, "__pos__": pointwise.positive, "__abs__": pointwise.abs.fn,
+    "__invert__": ar.invert, "__and__": ar.bitwise_and.fn, "__or__": ar.bitwise_or.fn,
     "__xor__": ar.bitwise_xor.fn, "__rand__": ar.bitwise_and.fn, "__ror__": ar.bitwise_or.fn,
     "__rxor__": ar.bitwise_xor.fn, "__lshift__": ar.bitwise_left_shift.fn,
-    "__rshift__": ar.bitwise_right_shift.fn,
+    "__rshift__": ar.bitwise_right_shift.fn, "__rlshift__": reverse(ar.bitwise_left_shift.fn),
+    "__rrshift__": reverse(ar.bitwise_right_shift.fn),
     "__matmul__": linalg.matmul, "__rmatmul__": reverse(linalg.matmul),
     "__getitem__": index.getitem, "__setitem__": index.setitem,
     "__gt__": compare.gt.fn, "__ge__": compare.ge.fn, "__lt__": compare.lt.fn,
-    "__le__": compare.le.fn, "__eq__": compare.eq.fn, "__ne__": compare.ne.fn,
+    "__le__": compare.le.fn, "__eq__": equality(compare.eq.fn), "__ne__": equality(compare.ne.fn),
 }  # fmt: skip
 
 
 AUGMENTED = {
     "iadd": "add_", "isub": "sub_", "imul": "mul_", "itruediv": "div_", "ipow": "pow_",
     "ifloordiv": "floor_divide_", "imod": "remainder_", "iand": "bitwise_and_",
-    "ior": "bitwise_or_", "ixor": "bitwise_xor_",
+    "ior": "bitwise_or_", "ixor": "bitwise_xor_", "ilshift": "bitwise_left_shift_",
+    "irshift": "bitwise_right_shift_",
+}  # fmt: skip
+
+
+def _matrices(name, transposed):
+    """A property of matrices, or of batches of them."""
+
+    def attribute(self):
+        if self.ndim == 1:
+            raise RuntimeError(
+                f"tensor.{name} is only supported on matrices or batches of matrices. Got "
+                f"{self.ndim}-D tensor."
+            )
+        return transposed(self) if self.ndim else self
+
+    return attribute
+
+
+def _adjoint(self):
+    if self.ndim not in (0, 2):
+        raise RuntimeError(
+            f"tensor.H is only supported on matrices (2-D tensors). Got {self.ndim}-D tensor."
+            + (" For batches of matrices, consider using tensor.mH" if self.ndim > 2 else "")
+        )
+    return self.t().conj() if self.is_complex() else self.t()
+
+
+TRANSPOSED = {
+    "T": lambda self: self.permute(*range(self.ndim)[::-1]), "H": _adjoint,
+    "mT": _matrices("mT", lambda self: self.transpose(-2, -1)),
+    "mH": _matrices("mH", lambda self: self.adjoint()),
 }  # fmt: skip
 
 
 def _attach():
-    """Hang everything on Tensor; an operator on an operand that it does not know is left to it."""
-    for name, fn in (_collect("METHODS") | storage.METHODS | METHODS).items():
-        setattr(Tensor, name, fn)
-    for name, fn in _collect("IN_PLACE").items():
-        setattr(Tensor, name + "_", in_place(fn, UFUNCS.get(name)))
+    """Hang everything on Tensor."""
+    shared = autograd.METHODS | memory.METHODS | dlpack.METHODS | surface.METHODS
+    for name, fn in (collect("METHODS") | shared | METHODS).items():
+        setattr(Tensor, name, method(fn))
+    for name, fn in collect("IN_PLACE").items():
+        setattr(Tensor, name + "_", in_place(fn, name + "_", UFUNCS.get(name)))
     for name, fn in OPERATORS.items():
         setattr(Tensor, name, fn)
-    for name, method in AUGMENTED.items():
-        setattr(Tensor, f"__{name}__", getattr(Tensor, method))
-    Tensor.T = property(lambda self: self.permute(*range(self.ndim)[::-1]))
-    Tensor.mT = property(lambda self: self.transpose(-2, -1))
-    Tensor.H = property(lambda self: self.t().conj() if self.is_complex() else self.t())
-    Tensor.mH = property(lambda self: self.adjoint())
+    for name, in_place_name in AUGMENTED.items():
+        setattr(Tensor, f"__{name}__", getattr(Tensor, in_place_name))
+    for name, attribute in (TRANSPOSED | surface.PROPERTIES).items():
+        setattr(Tensor, name, property(attribute))
 
 
 _attach()
-FUNCTIONS = {name: public(fn) for name, fn in (_collect("FUNCTIONS") | _WRITES).items()} | {
-    "result_type": result_type, "is_tensor": lambda obj: isinstance(obj, Tensor),
-    "is_storage": storage.is_storage, "from_dlpack": storage.from_dlpack,
-    "is_floating_point": METHODS["is_floating_point"], "is_complex": METHODS["is_complex"],
+# What a subclass of Tensor gets of its own (subclasses.py): all that makes tensors.
+ATTACHED = {
+    *collect("METHODS"), *(f"{name}_" for name in collect("IN_PLACE")), *METHODS, *OPERATORS,
+    *(f"__{name}__" for name in AUGMENTED), *TRANSPOSED, "detach",
 }  # fmt: skip
-__all__ = ["FUNCTIONS", "public"]
+_SHARED = {name: getattr(Tensor, name) for name in QUERIES + [f"{n}_" for n in WRITES]}
+FUNCTIONS = {name: public(fn, name) for name, fn in (collect("FUNCTIONS") | _SHARED).items()} | {
+    "result_type": result_type, "is_tensor": lambda obj: isinstance(obj, Tensor),
+} | memory.FUNCTIONS | dlpack.FUNCTIONS | surface.FUNCTIONS  # fmt: skip
+__all__ = ["FUNCTIONS"]

@@ -17,12 +17,16 @@ _grad: ContextVar[bool] = ContextVar("grad", default=True)
 _inference: ContextVar[bool] = ContextVar("inference", default=False)
 _anomaly: ContextVar[bool] = ContextVar("anomaly", default=False)
 _check_nan: ContextVar[bool] = ContextVar("check_nan", default=True)
+_threads: ContextVar[bool] = ContextVar("threads", default=True)
+_grad_layout: ContextVar[bool] = ContextVar("grad_layout", default=True)
 
 grad_on = _grad.get  # the hot path's spelling
 is_grad_enabled = _grad.get
 is_inference_mode_enabled = _inference.get
 is_anomaly_enabled = _anomaly.get
-is_nan_checked = _check_nan.get
+is_anomaly_check_nan_enabled = _check_nan.get
+is_multithreading_enabled = _threads.get
+is_grad_layout_enforced = _grad_layout.get
 
 
 class _Mode:
@@ -118,8 +122,52 @@ class set_grad_enabled(_SetGrad):
         _grad.set(self.value)
 
 
+class _Setting(_Mode):
+    """Sets a variable: at once, and as a context manager until its end."""
+
+    variable: ContextVar[bool]
+
+    def __init__(self, mode: bool) -> None:
+        self.mode = bool(mode)
+        self.before = self.variable.get()
+        self.variable.set(self.mode)
+
+    def _again(self) -> Any:
+        return type(self)(self.mode)
+
+    def __call__(self, function: F) -> F:
+        self.variable.set(self.before)
+        return super().__call__(function)
+
+    def __enter__(self) -> None:
+        self.variable.set(self.mode)
+
+    def __exit__(self, *error: object) -> None:
+        self.variable.set(self.before)
+
+
+class set_multithreading_enabled(_Setting):
+    """torch's switch for backward on several threads; here it runs on the thread that calls it."""
+
+    variable = _threads
+
+
+class enforce_grad_layout_policy(_Setting):
+    """Whether a leaf's first gradient must have the memory layout of the leaf (the default), or is
+    taken over as it comes where nobody else holds it."""
+
+    variable = _grad_layout
+
+    def __init__(self, enable: bool = True) -> None:
+        super().__init__(enable)
+
+
 class inference_mode(_SetGrad):
-    """no_grad under torch's other name; the tensors made in here are ordinary ones."""
+    """no_grad under torch's other name, or with False the opposite of both.
+
+    The tensors made in here are ordinary ones, which may be used and written to outside: a flag on
+    each would slow down every op, and there is no version counter to save.
+    """
 
     def __new__(cls, mode: bool | Callable[..., Any] = True) -> Any:
         self = super().__new__(cls)
@@ -136,8 +184,7 @@ class inference_mode(_SetGrad):
 
     def __enter__(self) -> None:
         self.before, self.inference_before = _grad.get(), _inference.get()
-        if self.mode:
-            _grad.set(False)
+        _grad.set(not self.mode)
         _inference.set(self.mode)
 
     def __exit__(self, *error: object) -> None:
@@ -145,8 +192,17 @@ class inference_mode(_SetGrad):
         _inference.set(self.inference_before)
 
 
+def _set_anomaly(mode: bool, check_nan: bool) -> None:
+    from .recording import watch  # it needs nodes, which need modes
+
+    watch(mode - _anomaly.get())
+    _anomaly.set(mode)
+    _check_nan.set(check_nan)
+
+
 class detect_anomaly(_Mode):
-    """Backward names the op whose rule raises or (check_nan) makes a NaN."""
+    """Backward names the op whose rule raises or (check_nan) makes a NaN, and the line of its
+    forward call, in a note on the error."""
 
     def __init__(self, check_nan: bool = True) -> None:
         self.mode, self.check_nan = True, check_nan
@@ -156,19 +212,17 @@ class detect_anomaly(_Mode):
 
     def __enter__(self) -> None:
         self.before = _anomaly.get(), _check_nan.get()
-        _anomaly.set(self.mode)
-        _check_nan.set(self.check_nan)
+        _set_anomaly(self.mode, self.check_nan)
 
     def __exit__(self, *error: object) -> None:
-        _anomaly.set(self.before[0])
-        _check_nan.set(self.before[1])
+        _set_anomaly(*self.before)
 
 
 class set_detect_anomaly(detect_anomaly):
     """detect_anomaly switched on or off, at once or as a context manager."""
 
     def __init__(self, mode: bool, check_nan: bool = True) -> None:
-        self.mode, self.check_nan = mode, check_nan
+        self.mode, self.check_nan = bool(mode), check_nan
         super().__enter__()
 
     def _again(self) -> Any:

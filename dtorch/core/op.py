@@ -1,4 +1,4 @@
-"""@op: one kernel and its gradient rules make an op.  This is the hot path.
+"""@op: one kernel and its gradient rules make an op.
 
     @op(saves="y")
     def tanh(xp, x):                              # kernel: arrays in, array out; xp is a backend
@@ -21,13 +21,14 @@ from collections.abc import Callable
 from inspect import CO_VARARGS
 from typing import Any
 
-from . import backend, graph
+from . import backend, short
 from . import dtype as dtypes
 from .backend import cpu
-from .backend.cpu import asarray, float32, float64, ndarray
-from .backend.cpu import dtype as np_dtype
+from .backend.cpu import generic, ndarray
+from .backend.sparse import SparseArray
+from .errors import not_a_tensor
 from .graph import Node, next_seq, pick
-from .modes import grad_on, is_anomaly_enabled
+from .modes import grad_on
 from .rules import (
     Runner,
     no_rule,
@@ -38,11 +39,10 @@ from .rules import (
     run_joint,
     run_unary,
 )
-from .tensor import Tensor, edge, new, register_view, wrap
+from .short import DIFFERENTIABLE, f32
+from .tensor import Tensor, new, register_view, settled, wrap
 
-f32, f64 = np_dtype(float32), np_dtype(float64)
 _HALF = {dtypes.float16.np, dtypes.bfloat16.np}
-_DIFFERENTIABLE = "fcV"  # kinds of dtypes; V is bfloat16's
 
 REGISTRY: dict[str, Op] = {}
 
@@ -54,34 +54,44 @@ class Op:
     """
 
     def __init__(self, kernel: Callable[..., Any], name: str, saves: str, promote: str | None,
-                 half: str, view: bool, ufunc: str | None) -> None:  # fmt: skip
+                 half: str, view: bool, ufunc: str | None, numbers: bool,
+                 kinds: str, any_layout: bool) -> None:  # fmt: skip
         self.kernel = kernel
         self.name = name
         self.__name__ = self.__qualname__ = name
         self.__doc__ = kernel.__doc__
         self.saves_x, self.saves_y, self.saves_shape = "x" in saves, "y" in saves, "s" in saves
+        self.saves_rest = "r" in saves
         self.promote = promote
         self.half = half
         self.view = view
         self.ufunc = ufunc
+        self.numbers = numbers
+        self.kinds = kinds
         self.kernels: dict[str, Callable[..., Any]] = {}
         self.rules: tuple[Any, ...] = ()
         self.own: tuple[bool, ...] = ()
         self.composite: Callable[..., Any] | None = None
+        self.any_layout = any_layout
         self.backward: Runner = no_rule
         self.conjugated: Op | None = None
+        self.outputs = 1
         self.fn: Callable[..., Any] = self._compile()
 
     def _compile(self) -> Callable[..., Any]:
         """The function on Tensors: the shortest path that is right for the op's arguments."""
         if self.ufunc is not None:
-            elementwise = _unary if self.promote in ("float", "keep") else _binary
+            elementwise = short.unary if self.promote in ("float", "keep") else short.binary
             return elementwise(self, getattr(cpu, self.ufunc))
         kernel = self.kernels.get("cpu", self.kernel)
         code = kernel.__code__
+        if self.any_layout or self.kinds and "f" not in self.kinds:
+            return short.general(self, code.co_argcount)  # the short paths are for floats
         if code.co_argcount == 2 and not code.co_flags & CO_VARARGS:  # xp and one tensor
-            return _single(self, kernel)
-        return _several(self, kernel) if self.promote is None else _general(self)
+            return short.single(self, kernel)
+        if self.promote is None:
+            return short.several(self, kernel)
+        return short.general(self, code.co_argcount)
 
     # ---- declaring -------------------------------------------------------------------------------
 
@@ -129,6 +139,48 @@ class Op:
 
         return register
 
+    def override_rule(self, rule: Callable[..., Any], least: int) -> None:
+        """Try rule(g, y, *inputs, **params) first, on arrays, for the first input's gradient.
+
+        least: the number of elements of g from which it is tried.
+        It may return None, and the rule that was given is run.  That is for what is faster on large
+        arrays; under create_graph the given rule alone is run, and differentiated.
+        """
+        given = self.rules[0]
+
+        def first(g: Any, *values: Any, **params: Any) -> Any:
+            got = None
+            if type(g) is ndarray and g.size >= least:
+                got = rule(g, *values, **params)
+            return given(g, *values, **params) if got is None else got
+
+        self.vjp(first, *self.rules[1:], own=self.own)
+
+    def on_sparse(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Say how to compute the op where a tensor is sparse: function(*xs, **params), on Tensors."""
+        self.sparse = function  # type: ignore[method-assign]
+        return function
+
+    def check(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Say what else is refused: function(*arguments), which sees numbers and arrays as given.
+
+        It is not asked on the short paths, of floats.
+        """
+        self.check_given = function  # type: ignore[method-assign]
+        return function
+
+    def check_given(self, *given: Any) -> None:
+        """What the op refuses of its arguments, before they are promoted: nothing unless declared."""
+
+    def sparse(self, *xs: Any, **params: Any) -> Any:
+        """The op where a tensor is in a sparse layout."""
+        layouts = {x._a.layout for x in xs if isinstance(getattr(x, "_a", None), SparseArray)}
+        raise NotImplementedError(
+            f"Could not run 'aten::{self.name.strip('_')}' with arguments from the 'Sparse' backend: "
+            f"it is not implemented for layout {', '.join(sorted(layouts))}. Convert to a dense "
+            "tensor first, with .to_dense()"
+        )
+
     def grad_name(self, node: Node) -> str:
         words = self.name.strip("_").split("_")
         return "".join(w[:1].upper() + w[1:] for w in words) + "Backward0"
@@ -142,13 +194,11 @@ class Op:
         for x in xs:
             if isinstance(x, Tensor):
                 return self.fn(*xs, **params)
-        return self.run(self.prepare(xs), params)
+        return self.run(xs if self.promote is None else self.prepare(xs), params)
 
     def prepare(self, arrays: Any) -> Any:
         """Promote the operands as torch does."""
-        if self.promote is None:
-            return arrays
-        if self.promote == "keep":
+        if self.promote in (None, "keep"):
             return arrays
         if self.promote == "float":
             return [a if a.dtype.kind in "fcV" else a.astype(dtypes.get_default_dtype().np)
@@ -162,68 +212,79 @@ class Op:
 
     def run(self, arrays: Any, params: dict[str, Any]) -> Any:
         """The kernel of the arrays' device; float16 and bfloat16 are computed in float32."""
-        xp = backend.of(*arrays)
+        xp = cpu if type(arrays[0]) is ndarray else backend.of(*arrays)
         kernel = self.kernels.get(xp.name, self.kernel)
-        half = None
-        if self.half == "float32":
-            for a in arrays:
-                if hasattr(a, "dtype") and a.dtype in _HALF:
-                    half = a.dtype
-                    arrays = [a.astype(f32) if getattr(a, "dtype", None) in _HALF else a
-                              for a in arrays]  # fmt: skip
-                    break
+        half = _half_among(arrays) if self.half == "float32" else None
+        if half is None:
+            return kernel(xp, *arrays, **params)
+        arrays = [a.astype(f32) if getattr(a, "dtype", None) in _HALF else a for a in arrays]
         out = kernel(xp, *arrays, **params)
-        if half is not None:
-            if type(out) is tuple:
-                return tuple(_narrow(xp, o, half) for o in out)
-            return _narrow(xp, out, half)
-        return out
+        if type(out) is tuple:
+            return tuple(_narrow(xp, o, half) for o in out)
+        return _narrow(xp, out, half)
 
     def apply(self, *xs: Any, **params: Any) -> Any:
         """The op on Tensors, with every check and every device: what the short paths fall back to."""
+        xs = tuple(map(python_number, xs))
+        if self.view and isinstance(xs[0], Tensor):
+            settled(xs[0])
         given = [x._a if isinstance(x, Tensor) else x for x in xs]
+        if not self.any_layout and any(isinstance(a, SparseArray) for a in given):
+            return self.sparse(*xs, **params)
         if len(given) > 1:
             given = _same_device(self, given)
         self._check(xs)
+        self.check_given(*given)
         arrays = self.prepare(given)
+        if self.kinds:
+            dtypes.check_kind(self.name, self.kinds, *arrays)
         out = self.run(arrays, params)
         rg = any(isinstance(x, Tensor) and x._rg for x in xs)
         return self.finish(xs, given, arrays, out, params, rg)
 
     def finish(
-        self, xs: Any, given: Any, arrays: Any, out: Any, params: dict[str, Any], rg: bool
-    ) -> Any:
+        self, xs: Any, given: Any, arrays: Any, out: Any, params: dict[str, Any] | None, rg: bool,
+        real: bool = False,
+    ) -> Any:  # fmt: skip
         """The kernel's output, or outputs, as Tensors with their history.
 
         xs: the arguments, given: their arrays, arrays: those after promotion
+        real: whether it is known that none of these arrays is complex
         """
         if type(out) is not tuple:
             if type(out) is not ndarray:
                 out = _as_array(out)
             node = None
-            if rg and grad_on() and self.rules and out.dtype.kind in _DIFFERENTIABLE:
-                node = self._record(xs, given, arrays, out, out, params)
+            if rg and grad_on() and self.rules and out.dtype.kind in DIFFERENTIABLE:
+                node = self._record(xs, given, arrays, out, out, params, real)
             t = wrap(out, node)
             return register_view(t, xs[0]) if self.view else t
         outs = tuple(map(_as_array, out))
-        grads = [a.dtype.kind in _DIFFERENTIABLE for a in outs]
+        if self.saves_rest:
+            first, node = outs[0], None
+            if rg and grad_on() and self.rules and first.dtype.kind in DIFFERENTIABLE:
+                node = self._record(xs, given, arrays, first, outs, params, real)
+            return (wrap(first, node), *map(wrap, outs[1:]))
+        self.outputs = len(outs)
+        grads = [a.dtype.kind in DIFFERENTIABLE for a in outs]
         node = None
         if rg and grad_on() and self.rules and any(grads):
-            node = self._record(xs, given, arrays, outs[0], outs, params)
-        return tuple(
+            node = self._record(xs, given, arrays, outs[0], outs, params, real)
+        return tuple([
             wrap(a, pick(node, i) if node is not None and grad else None)
             for i, (a, grad) in enumerate(zip(outs, grads))
-        )
+        ])  # fmt: skip
 
-    def _record(
-        self, xs: Any, given: Any, arrays: Any, first: Any, out: Any, params: dict[str, Any]
-    ) -> Node:
+    def _record(self, xs: Any, given: Any, arrays: Any, first: Any, out: Any,
+                params: dict[str, Any] | None, real: bool) -> Node:  # fmt: skip
         """The node of a call whose output (the first of several) is the array `first`."""
-        edges = tuple([edge(x) if isinstance(x, Tensor) else None for x in xs])
+        edges = tuple([
+            x._node or (x if x._rg else None) if isinstance(x, Tensor) else None for x in xs
+        ])  # fmt: skip
         saved = fix = None
         if self.saves_x:
             saved = tuple(arrays)
-            if not all(self.own):
+            if False in self.own:
                 saved = tuple([
                     a if own or any(e is not None for e in edges[:i] + edges[i + 1 :]) else None
                     for i, (a, own) in enumerate(zip(arrays, self.own))
@@ -236,11 +297,10 @@ class Op:
             for a in given
         ):
             fix = tuple([(a.shape, a.dtype) if hasattr(a, "dtype") else None for a in given])
-        op = self if first.dtype.kind != "c" and not _any_complex(given) else self._on_complex()
-        node = Node(op, edges, saved, out if self.saves_y else None, params, fix, next_seq())
-        if is_anomaly_enabled():
-            graph.remember_stack(node)
-        return node
+        real = (real or not _any_complex(given)) and first.dtype.kind != "c"
+        op = self if real else self._on_complex()
+        y = out if self.saves_y else (None, *out[1:]) if self.saves_rest else None
+        return Node(op, edges, saved, y, params, fix, next_seq())
 
     def _on_complex(self) -> Op:
         """The op as it is recorded on complex arrays."""
@@ -251,16 +311,31 @@ class Op:
         return self.conjugated
 
     def _check(self, xs: Any) -> None:
-        for x in xs:
-            if type(x) is ndarray:
-                raise TypeError(
-                    f"{self.name}(): argument must be Tensor, got numpy.ndarray; wrap it with "
-                    "dtorch.from_numpy"
-                )
-            if self.promote is not None and not isinstance(x, (Tensor, numbers.Number)):
-                raise TypeError(
-                    f"{self.name}(): argument must be Tensor or a number, got {type(x).__name__}"
-                )
+        """TypeError unless the operands are tensors, or numbers where the op takes those."""
+        alone = not any(isinstance(x, Tensor) for x in xs)
+        for i, x in enumerate(xs):
+            if self.promote is None:
+                wrong = type(x) is ndarray
+            else:
+                number = self.numbers and not alone and isinstance(x, numbers.Number)
+                wrong = not number and not isinstance(x, Tensor)
+            if wrong:
+                name = "input" if i == 0 else "other"
+                raise not_a_tensor(f"{self.name}(): argument '{name}' (position {i + 1})", x)
+
+
+def python_number(x: Any) -> Any:
+    """A NumPy scalar as the Python number that it counts as; anything else as it is."""
+    return x.item() if isinstance(x, generic) else x
+
+
+def _half_among(arrays: Any) -> Any:
+    """The first dtype of half precision among those of some arrays, or None."""
+    for a in arrays:
+        d = getattr(a, "dtype", f32)
+        if d is not f32 and d in _HALF:
+            return d
+    return None
 
 
 def _narrow(xp: Any, out: Any, half: Any) -> Any:
@@ -270,16 +345,18 @@ def _narrow(xp: Any, out: Any, half: Any) -> Any:
 
 def _as_array(out: Any) -> Any:
     """A kernel's result as an array: NumPy makes scalars of 0-d ones."""
-    return out if type(out) is ndarray else backend.of(out).asarray(out)
+    if type(out) is ndarray or isinstance(out, SparseArray):
+        return out
+    return cpu.asarray(out) if isinstance(out, generic) else backend.of(out).asarray(out)
 
 
 def _any_complex(arrays: Any) -> bool:
-    return any(getattr(a, "dtype", f32).kind == "c" for a in arrays)
+    return "c" in [getattr(a, "dtype", f32).kind for a in arrays]
 
 
 def _same_device(op: Op, arrays: list[Any]) -> list[Any]:
     """The arrays, all on one device; a 0-d CPU array goes along to the GPU."""
-    kinds = {type(a) for a in arrays if hasattr(a, "dtype")}
+    kinds = {type(getattr(a, "values", a)) for a in arrays if hasattr(a, "dtype")}
     if len(kinds) <= 1:
         return arrays
     xp = backend.of(*[a for a in arrays if type(a) is not ndarray])
@@ -292,184 +369,6 @@ def _same_device(op: Op, arrays: list[Any]) -> list[Any]:
     return [xp.asarray(a) if type(a) is ndarray else a for a in arrays]
 
 
-# ---- the short paths -------------------------------------------------------------------------
-# One closure for each op, over float32 and float64 CPU arrays of one dtype.  All else goes through
-# Op.apply.  What is written out twice here would cost a call each.
-
-
-def _unary(op: Op, kernel: Callable[..., Any]) -> Callable[..., Any]:
-    saves_x, saves_y, slow = op.saves_x, op.saves_y, op.apply
-
-    def fn(x: Any) -> Any:
-        try:
-            a = x._a
-        except AttributeError:
-            return slow(x)
-        d = a.dtype
-        if (d is not f32 and d is not f64) or type(a) is not ndarray:
-            return slow(x)
-        out = kernel(a)
-        if type(out) is not ndarray:
-            out = asarray(out)
-        t = new(Tensor)
-        t._a = out
-        t._grad = t._base = t._views = t._leaf = None
-        if x._rg and grad_on() and op.rules:
-            t._rg = True
-            t._node = Node(op, (x._node or x,), (a,) if saves_x else None, out if saves_y else None,
-                           None, None, next_seq())  # fmt: skip
-        else:
-            t._rg = False
-            t._node = None
-        return t
-
-    return _named(fn, op)
-
-
-def _binary(op: Op, kernel: Callable[..., Any]) -> Callable[..., Any]:
-    saves_x, saves_y, slow = op.saves_x, op.saves_y, op.apply
-
-    def fn(x: Any, y: Any) -> Any:
-        try:
-            a = x._a
-            b = y._a
-        except AttributeError:
-            if type(y) not in (float, int) or type(x) is ndarray or not isinstance(x, Tensor):
-                return slow(x, y)
-            b = y
-            d = a.dtype
-            fits = (d is f32 or d is f64) and type(a) is ndarray
-            fix = None
-            rg = x._rg
-            e1 = None
-        else:
-            d = a.dtype
-            fits = d is b.dtype and (d is f32 or d is f64) and type(a) is type(b) is ndarray
-            fix = None if a.shape == b.shape else ((a.shape, d), (b.shape, d))
-            rg = x._rg or y._rg
-            e1 = y._node
-            if e1 is None and y._rg:
-                e1 = y
-        if not fits:
-            return slow(x, y)
-        try:
-            out = kernel(a, b)
-        except ValueError:
-            raise _broadcast_error(a.shape, b.shape) from None
-        if type(out) is not ndarray:
-            out = asarray(out)
-        t = new(Tensor)
-        t._a = out
-        t._grad = t._base = t._views = t._leaf = None
-        if rg and grad_on() and op.rules:
-            e0 = x._node
-            if e0 is None and x._rg:
-                e0 = x
-            t._rg = True
-            if saves_x:
-                own0, own1 = op.own
-                saved = (a if own0 or e1 is not None else None,
-                         b if own1 or e0 is not None else None)  # fmt: skip
-            else:
-                saved = None
-            t._node = Node(op, (e0, e1), saved, out if saves_y else None, None, fix, next_seq())
-        else:
-            t._rg = False
-            t._node = None
-        return t
-
-    return _named(fn, op)
-
-
-def _single(op: Op, kernel: Callable[..., Any]) -> Callable[..., Any]:
-    """One tensor and any parameters: reductions, views, softmax."""
-    others = "" if op.promote == "float" else "iub"  # kinds of dtypes that are left alone
-    slow, saves_x, saves_y, saves_shape, view = (
-        op.apply, op.saves_x, op.saves_y, op.saves_shape, op.view
-    )  # fmt: skip
-
-    def fn(x: Any, **params: Any) -> Any:
-        try:
-            a = x._a
-        except AttributeError:
-            return slow(x, **params)
-        d = a.dtype
-        if type(a) is not ndarray or (d is not f32 and d is not f64 and d.kind not in others):
-            return slow(x, **params)
-        out = kernel(cpu, a, **params)
-        rg = x._rg
-        if type(out) is not ndarray:
-            if type(out) is tuple:
-                return op.finish((x,), (a,), (a,), out, params, rg)
-            out = asarray(out)
-        t = new(Tensor)
-        t._a = out
-        t._grad = t._base = t._views = t._leaf = None
-        if rg and grad_on() and op.rules and (out.dtype is d or out.dtype.kind in _DIFFERENTIABLE):
-            if is_anomaly_enabled() or out.dtype.kind == "c":
-                return op.finish((x,), (a,), (a,), out, params, rg)
-            saved = (a,) if saves_x else (a.shape,) if saves_shape else None
-            t._rg = True
-            t._node = Node(op, (x._node or x,), saved, out if saves_y else None, params, None,
-                           next_seq())  # fmt: skip
-        else:
-            t._rg = False
-            t._node = None
-        return register_view(t, x) if view else t
-
-    return _named(fn, op)
-
-
-def _several(op: Op, kernel: Callable[..., Any]) -> Callable[..., Any]:
-    """Any tensors and parameters, nothing to promote: matmul, conv, where."""
-    slow = op.apply
-
-    def fn(*xs: Any, **params: Any) -> Any:
-        arrays = []
-        rg = False
-        for x in xs:
-            if isinstance(x, Tensor):
-                a = x._a
-                d = a.dtype
-                if type(a) is not ndarray or (
-                    d is not f32 and d is not f64 and d.kind not in "iub"
-                ):
-                    return slow(*xs, **params)
-                rg = rg or x._rg
-                arrays.append(a)
-            elif type(x) is ndarray:
-                return slow(*xs, **params)
-            else:
-                arrays.append(x)
-        return op.finish(xs, arrays, arrays, kernel(cpu, *arrays, **params), params, rg)
-
-    return _named(fn, op)
-
-
-def _general(op: Op) -> Callable[..., Any]:
-    def fn(*xs: Any, **params: Any) -> Any:
-        return op.apply(*xs, **params)
-
-    return _named(fn, op)
-
-
-def _named(fn: Any, op: Op) -> Any:
-    fn.__name__ = fn.__qualname__ = op.name
-    fn.__doc__ = op.__doc__
-    return fn
-
-
-def _broadcast_error(a: tuple[int, ...], b: tuple[int, ...]) -> RuntimeError:
-    """torch's message for shapes that do not broadcast."""
-    for i in range(1, min(len(a), len(b)) + 1):
-        if a[-i] != b[-i] and 1 not in (a[-i], b[-i]):
-            return RuntimeError(
-                f"The size of tensor a ({a[-i]}) must match the size of tensor b ({b[-i]}) at "
-                f"non-singleton dimension {max(len(a), len(b)) - i}"
-            )
-    return RuntimeError(f"shapes {list(a)} and {list(b)} cannot be broadcast")
-
-
 # ---- the decorators --------------------------------------------------------------------------
 
 
@@ -480,24 +379,34 @@ def op(
     half: str = "float32",
     view: bool = False,
     ufunc: str | None = None,
+    numbers: bool = True,
+    kinds: str = "",
     name: str | None = None,
     holomorphic: bool = True,
+    any_layout: bool = False,
 ) -> Callable[[Callable[..., Any]], Op]:
     """Make a kernel an op.
 
-    saves: what its rules read: "x" the inputs, "y" the output, "s" the inputs' shapes
+    saves: what its rules read: "x" the inputs, "y" the output, "s" the inputs' shapes; "r" all
+        outputs but the first, which are there for the rules and have no gradient.  The first may
+        then be written to, and is None in the rules' y
     promote: None: operands are left alone.  "float": integers become the default float.  "keep":
         an elementwise op of one operand, of any dtype.  "result": operands are brought to torch's
         result dtype, and broadcast; "float2": as result, where integers become floats
     half: "float32": the kernel gets float16 and bfloat16 as float32; "keep": as they are
     view: the output shares memory with the first input
     ufunc: the name of the function that alone is the kernel; it then has a short path
+    numbers: whether an operand of an op that promotes may be a Python number
+    kinds: which dtypes the kernel takes, where not all: NumPy's letters, "b" bool, "u" and "i"
+        integers, "f" floating point, "c" complex
     name: the op's name, where the function's is taken by Python
     holomorphic: False when the rules handle complex gradients themselves (abs, real, conj)
+    any_layout: the kernel itself takes sparse arrays; others see none, see `on_sparse`
     """
 
     def make(kernel: Callable[..., Any]) -> Op:
-        o = Op(kernel, name or kernel.__name__, saves, promote, half, view, ufunc)
+        o = Op(kernel, name or kernel.__name__, saves, promote, half, view, ufunc, numbers, kinds,
+               any_layout)  # fmt: skip
         if not holomorphic:
             o.conjugated = o
         if o.name in REGISTRY:

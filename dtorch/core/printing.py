@@ -149,7 +149,20 @@ def _values(a: Any, indent: int) -> str:
     return _nested(a, indent, summarize, form) if a.ndim else form(a.item())
 
 
+def _parts(a: Any, indent: int) -> str:
+    """The arrays that a sparse array consists of."""
+    texts = []
+    for name, part in a.parts().items():
+        prefix = f"{name}=tensor("
+        text = prefix + _values(backend.of(part).to_numpy(part), indent + len(prefix))
+        texts.append(text + (f", size={part.shape})" if not part.size else ")"))
+    return (",\n" + " " * indent).join(texts)
+
+
 # ---- the whole -------------------------------------------------------------------------------
+
+
+_PLAIN = ("Tensor", "Parameter", "SpoiltView")
 
 
 def _suffixes(t: Tensor) -> Iterator[str]:
@@ -157,27 +170,39 @@ def _suffixes(t: Tensor) -> Iterator[str]:
     if t.device.type != "cpu":
         yield f"device='{t.device}'"
     d, default = t.dtype, dtypes.get_default_dtype()
-    if not t.numel():
-        if t.ndim != 1:
-            yield f"size={tuple(t.shape)}"
-        if d is not default:
-            yield f"dtype={d}"
-    elif d not in (default, default.to_complex(), dtypes.int64, dtypes.bool_):
+    sparse = t.layout is not dtypes.strided
+    if sparse or (t.ndim != 1 if not t.numel() else not _options["edgeitems"]):
+        yield f"size={tuple(t.shape)}"
+    if sparse:
+        yield f"nnz={t._a.nnz}"
+    plain = (default, default.to_complex(), dtypes.int64, dtypes.bool_)
+    if d not in (plain if sparse or t.numel() else (default,)):
         yield f"dtype={d}"
-    if t.grad_fn is not None:
-        yield f"grad_fn=<{t.grad_fn.name()}>"
+    if sparse:
+        yield f"layout={t.layout}"
+    try:
+        node = t.grad_fn
+    except RuntimeError:  # of a view that must not be used any more
+        yield "grad_fn=<Invalid>"
+        return
+    if node is not None:
+        yield f"grad_fn=<{node.name()}>"
     elif t.requires_grad:
         yield "requires_grad=True"
 
 
 def tensor_str(t: Tensor, *, tensor_contents: str | None = None) -> str:
     """repr(t).  tensor_contents: what to print in place of the values."""
-    prefix = "tensor(" if type(t).__name__ in ("Tensor", "Parameter") else f"{type(t).__name__}("
+    name = type(t).__name__
+    prefix = "tensor(" if name in _PLAIN else f"{name}("
     indent = len(prefix)
     if tensor_contents is None:
-        tensor_contents = _values(backend.of(t._a).to_numpy(t._a), indent)
+        if t.layout is dtypes.strided:
+            tensor_contents = _values(backend.of(t._a).to_numpy(t._a), indent)
+        else:
+            tensor_contents = _parts(t._a, indent)
     text = prefix + tensor_contents
-    column = len(text) - text.rfind("\n") + 1
+    column = math.inf if t.is_sparse else len(text) - text.rfind("\n") + 1
     for suffix in _suffixes(t):
         if column + len(suffix) + 2 > _options["linewidth"]:
             text += ",\n" + " " * indent + suffix

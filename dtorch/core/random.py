@@ -33,9 +33,7 @@ class Generator:
         """Start the stream of `seed` anew; negative seeds count from 2**64 down."""
         seed = int(seed)
         if not -(1 << 63) <= seed <= _64:
-            raise RuntimeError(
-                f"Overflow when unpacking long: the seed {seed} does not fit 64 bits"
-            )
+            raise ValueError(f"Overflow when unpacking long: the seed {seed} does not fit 64 bits")
         self._seed, self._offset = seed & _64, 0
         return self
 
@@ -109,6 +107,29 @@ def own_generator(seed: int | None = None) -> Generator:
     generator = Generator(seed=default_generator().initial_seed() if seed is None else seed)
     _default.set(generator)
     return generator
+
+
+@contextmanager
+def use_generator(generator: Generator) -> Iterator[None]:
+    """It is the current context's default generator in here."""
+    before = default_generator()
+    _default.set(generator)
+    try:
+        yield
+    finally:
+        _default.set(before)
+
+
+def seed_at(seed: int, *place: int) -> int:
+    """The seed, in [0, 2**64), of one place in a job of that seed: up to three numbers.
+
+    It is a word of Philox's block (0, *place) under the key `seed`, so any place's is had at once,
+    whichever came before: no generator has to be passed on, or saved.
+    """
+    if len(place) > 3:
+        raise ValueError(f"expected a place of up to three numbers, got {place}")
+    counter = [0, *place, *[0] * (3 - len(place))]
+    return int(cpu.random.Philox(key=seed & _64, counter=counter).random_raw())
 
 
 def manual_seed(seed: int) -> Generator:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 import weakref
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -9,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 from . import backend, graph
 from . import dtype as dtypes
 from .backend.cpu import ndarray
+from .backend.onednn import channels_first
+from .backend.sparse import SparseArray
 from .device import device as Device
 from .device import of as device_of
-from .graph import Handle, Node, leaf_extras, writes
+from .graph import Handle, Node, add_hook, leaf_extras, node_hooks, writes
 from .modes import grad_on
 
 new = object.__new__
@@ -29,7 +32,7 @@ class Size(tuple[int, ...]):
         return n
 
     def __repr__(self) -> str:
-        return f"dtorch.Size({list(self)})"
+        return f"{dtypes.package}.Size({list(self)})"
 
     def __getitem__(self, i: Any) -> Any:
         got = tuple.__getitem__(self, i)
@@ -40,6 +43,11 @@ class Size(tuple[int, ...]):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Size, (tuple(self),)
+
+
+def disabled_torch_function(*args: Any, **kwargs: Any) -> Any:
+    """The __torch_function__ of subclasses of which ops make plain tensors, such as Parameter."""
+    return NotImplemented
 
 
 class Tensor:
@@ -68,7 +76,8 @@ class Tensor:
     _node: Node | None  # the op that made it, where that is recorded
     _grad: Tensor | None
     _base: Tensor | None  # the tensor that this is a differentiable view of
-    _views: list[weakref.ref[Tensor]] | None  # the live views of a base
+    # Of a base: its live views.  Of a view: why it must not be written to, NO_GRAD or SEVERAL.
+    _views: list[weakref.ref[Tensor]] | str | None
     _leaf: Any  # hooks and such: graph.LeafExtras
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Tensor:
@@ -77,6 +86,22 @@ class Tensor:
 
         t = legacy_tensor(*args, **kwargs)
         return t if cls is Tensor else as_subclass(t, cls)
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if cls.__torch_function__ is not disabled_torch_function:
+            from .subclasses import adopt
+
+            adopt(cls)
+
+    @classmethod
+    def __torch_function__(
+        cls, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Called for each op on an instance of a user's subclass; its results are of that class."""
+        from .subclasses import default
+
+        return default(cls, func, args, kwargs or {})
 
     if TYPE_CHECKING:  # what methods.py hangs on the class
         T: Any
@@ -114,17 +139,31 @@ class Tensor:
 
     @property
     def data(self) -> Tensor:
-        """The same memory without history; setting it replaces the memory."""
-        return as_subclass(wrap(self._a), type(self)) if type(self) is not Tensor else wrap(self._a)
+        """The same memory without history; setting it replaces the memory.
+
+        Writes to it are not noticed by backward, unlike those to detach().
+        """
+        a = settled(self)
+        apart = backend.of(a).apart
+        t = wrap(a.mapped(apart) if isinstance(a, SparseArray) else apart(a))
+        plain = type(self).__torch_function__ is disabled_torch_function
+        return t if plain or type(self) is Tensor else as_subclass(t, type(self))
 
     @data.setter
     def data(self, value: Tensor) -> None:
         if not isinstance(value, Tensor):
             raise TypeError(f"Variable data has to be a tensor, but got {type(value).__name__}")
-        self._a = value._a
+        self._a = settled(value)
 
     @property
     def grad(self) -> Tensor | None:
+        if self._grad is None and self._node is not None and not self.retains_grad:
+            warnings.warn(
+                "The .grad attribute of a Tensor that is not a leaf Tensor is being accessed. It won't "
+                "be populated during autograd.backward(). If you indeed want that, use .retain_grad() "
+                "on the Tensor. If you access it by mistake, make sure you access the leaf instead.",
+                stacklevel=2,
+            )
         return self._grad
 
     @grad.setter
@@ -132,19 +171,21 @@ class Tensor:
         if value is not None:
             if not isinstance(value, Tensor):
                 raise TypeError(
-                    f"assigned grad expected to be a Tensor or None but got {type(value).__name__}"
+                    "assigned grad expected to be a Tensor or None but got grad of type "
+                    f"{type(value).__name__}"
                 )
             if value is self:
                 raise RuntimeError("can't assign Variable as its own grad")
             if value._a.shape != self._a.shape:
                 raise RuntimeError(
-                    f"assigned grad has data of a different size: expected {list(self.shape)}, got "
-                    f"{list(value.shape)}"
+                    f"attempting to assign a gradient of size '{list(value.shape)}' to a tensor of "
+                    f"size '{list(self.shape)}'. Please ensure that the gradient and the tensor are "
+                    "the same size"
                 )
             if value._a.dtype != self._a.dtype:
                 raise RuntimeError(
-                    f"assigned grad has data of a different type: expected {self.dtype}, got "
-                    f"{value.dtype}"
+                    f"attempting to assign a gradient with dtype '{value.dtype}' to a tensor with "
+                    f"dtype '{self.dtype}'. Please ensure that they are the same: grad.to(dtype)"
                 )
             if value.device != self.device:
                 raise RuntimeError(
@@ -159,7 +200,8 @@ class Tensor:
 
     @property
     def grad_fn(self) -> Node | None:
-        return self._node
+        n = self._node
+        return n.edges[0] if n is not None and n.op is graph.PICK else n
 
     @property
     def requires_grad(self) -> bool:
@@ -167,6 +209,8 @@ class Tensor:
 
     @requires_grad.setter
     def requires_grad(self, value: bool) -> None:
+        if not isinstance(value, bool):
+            raise RuntimeError(f"requires_grad must be a bool, got {type(value).__name__}")
         self.requires_grad_(value)
 
     def requires_grad_(self, requires_grad: bool = True) -> Tensor:
@@ -183,6 +227,9 @@ class Tensor:
                 f"{self.dtype}"
             )
         self._rg = bool(requires_grad)
+        if self._base is not None and requires_grad:
+            self._views = None  # a leaf of its own
+        pass_on(self if self._base is None else self._base)
         return self
 
     @property
@@ -204,37 +251,23 @@ class Tensor:
 
     # ---- autograd --------------------------------------------------------------------------------
 
-    def backward(
-        self,
-        gradient: Tensor | None = None,
-        retain_graph: bool | None = None,
-        create_graph: bool = False,
-        inputs: Any = None,
-    ) -> None:
-        """Add d(self)/d(leaf) to .grad of each leaf that requires it; see autograd.backward."""
-        from .autograd import backward
-
-        backward(self, gradient, retain_graph, create_graph, inputs=inputs)
-
     def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> Handle:
         """Call hook(gradient) when this tensor's gradient is known; a result replaces it."""
         if not self._rg:
             raise RuntimeError("cannot register a hook on a tensor that doesn't require gradient")
         if self._node is not None:
-            return graph.add_hook(self._node, hook)
-        handle = Handle(leaf_extras(self).pre)
-        leaf_extras(self).pre[handle.id] = hook
-        return handle
+            return add_hook(node_hooks(self._node).tensor, hook)
+        return add_hook(leaf_extras(self).pre, hook)
 
     def register_post_accumulate_grad_hook(self, hook: Callable[[Tensor], None]) -> Handle:
         """Call hook(leaf) each time that backward has added to the leaf's .grad."""
-        if self._node is not None or not self._rg:
+        if not self._rg:
+            raise RuntimeError("cannot register a hook on a tensor that doesn't require gradient")
+        if self._node is not None:
             raise RuntimeError(
                 "post accumulate grad hooks cannot be registered on non-leaf tensors"
             )
-        handle = Handle(leaf_extras(self).post)
-        leaf_extras(self).post[handle.id] = hook
-        return handle
+        return add_hook(leaf_extras(self).post, hook)
 
     def retain_grad(self) -> None:
         """Keep the gradient of a non-leaf in .grad too."""
@@ -247,13 +280,17 @@ class Tensor:
         def keep(g: Tensor) -> None:
             t = me()
             if t is not None:
-                t._grad = g if t._grad is None else t._grad + g
+                t._grad = g.clone() if t._grad is None else t._grad + g
 
-        self.__dict__["_retains"] = graph.add_hook(self._node, keep)
+        self.__dict__["_retains"] = add_hook(node_hooks(self._node).retain, keep)
+
+    def is_inference(self) -> bool:
+        """False: what is made in inference_mode is an ordinary tensor here."""
+        return False
 
     def detach(self) -> Tensor:
         """The same memory, without history."""
-        return wrap(self._a)
+        return wrap(settled(self))
 
     def detach_(self) -> Tensor:
         """Forget the history, in place."""
@@ -265,6 +302,8 @@ class Tensor:
                 "these gradients."
             )
         self._node, self._rg = None, False
+        self.__dict__.pop("_retains", None)
+        pass_on(self)
         return self
 
     # ---- memory ----------------------------------------------------------------------------------
@@ -288,18 +327,20 @@ class Tensor:
 
     def stride(self, dim: int | None = None) -> Any:
         """The distance between neighbours along each dimension, in elements."""
-        k = self._a.itemsize
-        strides = tuple(s // k for s in self._a.strides)
+        a = settled(self)
+        strides = tuple(s // a.itemsize for s in a.strides)
         return strides if dim is None else strides[dim]
 
     def storage_offset(self) -> int:
         """Where the first element lies in the storage, in elements."""
-        xp = backend.of(self._a)
-        offset: int = xp.address(self._a) - xp.address(xp.root(self._a))
-        return offset // self._a.itemsize
+        a = settled(self)
+        xp = backend.of(a)
+        offset: int = xp.address(a) - xp.address(xp.root(a))
+        return offset // a.itemsize
 
     def data_ptr(self) -> int:
-        return backend.of(self._a).address(self._a)
+        a = settled(self)
+        return backend.of(a).address(a)
 
     def element_size(self) -> int:
         return self._a.itemsize
@@ -313,7 +354,7 @@ class Tensor:
         return self._a.nbytes
 
     def is_contiguous(self, memory_format: Any = None) -> bool:
-        return bool(self._a.flags.c_contiguous)
+        return bool(settled(self).flags.c_contiguous)
 
     @property
     def is_cuda(self) -> bool:
@@ -325,9 +366,17 @@ class Tensor:
 
     @property
     def layout(self) -> dtypes.layout:
-        return dtypes.strided
+        return dtypes.LAYOUTS[getattr(self._a, "layout", "strided")]
 
-    is_sparse = is_quantized = is_nested = is_meta = is_mkldnn = False
+    @property
+    def is_sparse(self) -> bool:
+        return self.layout is dtypes.sparse_coo
+
+    @property
+    def is_sparse_csr(self) -> bool:
+        return self.layout is dtypes.sparse_csr
+
+    is_quantized = is_nested = is_meta = is_mkldnn = False
 
     def get_device(self) -> int:
         """The index of the CUDA device; -1 on the CPU."""
@@ -343,12 +392,16 @@ class Tensor:
                 "Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() "
                 "instead."
             )
+        if self.layout is not dtypes.strided:
+            raise TypeError(
+                f"can't convert {self.layout} layout tensor to numpy. Use Tensor.to_dense() first."
+            )
         if type(self._a) is not ndarray:
             raise TypeError(
                 f"can't convert {self.device} device type tensor to numpy. Use Tensor.cpu() to copy "
                 "the tensor to host memory first."
             )
-        return self._a
+        return settled(self)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
         a = self.numpy()
@@ -409,37 +462,18 @@ class Tensor:
         return tensor_str(self, tensor_contents=tensor_contents)
 
     def __format__(self, spec: str) -> str:
-        return format(self.item(), spec) if not self._a.ndim else object.__format__(self, spec)
+        plain = type(self) is Tensor and not self._a.ndim
+        return format(self.item(), spec) if plain else object.__format__(self, spec)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
-        if self._node is not None:
-            raise RuntimeError(
-                "Only Tensors created explicitly by the user (graph leaves) support the deepcopy "
-                "protocol at the moment. Use clone() or detach()."
-            )
-        if id(self) in memo:
-            return memo[id(self)]
-        import copy
+        from .rebuild import deepcopy_tensor
 
-        t = new(type(self))
-        memo[id(self)] = t
-        _init(t, self._a.copy(order="K"))
-        t._rg = self._rg
-        if self._grad is not None:
-            t._grad = copy.deepcopy(self._grad, memo)
-        t.__dict__.update(copy.deepcopy(self.__dict__, memo))
-        return t
+        return deepcopy_tensor(self, memo)
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        from .serialize import rebuild_tensor
+        from .rebuild import reduce_tensor
 
-        if self._node is not None:
-            raise RuntimeError(
-                "Cowardly refusing to serialize a non-leaf tensor which requires_grad; call "
-                "detach() first"
-            )
-        a = backend.of(self._a).to_numpy(self._a)
-        return rebuild_tensor, (type(self), a, self._rg, str(self.device), dict(self.__dict__))
+        return reduce_tensor(self)
 
 
 def _dim_error(dim: int, ndim: int) -> IndexError:
@@ -453,6 +487,18 @@ def _init(t: Tensor, array: Any) -> None:
     t._a = array
     t._rg = False
     t._node = t._grad = t._base = t._views = t._leaf = None
+
+
+def settled(t: Tensor) -> Any:
+    """The array of `t`, in the memory order that `t` shows.
+
+    Images come from their kernels with the channels last, and stay so from op to op.  That is nobody
+    else's business: to whoever looks at strides or memory they are in C order, from then on.
+    """
+    a = t._a
+    if type(a) is ndarray and a.ndim > 3 and a.base is None and not a.flags.c_contiguous:
+        t._a = a = channels_first(a)
+    return a
 
 
 def wrap(array: Any, node: Node | None = None) -> Tensor:
@@ -480,16 +526,54 @@ def edge(t: Any) -> Any:
     return t if t._rg else None
 
 
+# Views that must not be written to while gradients are recorded (torch's rules; the texts are for
+# errors): those made under no_grad, and those that a function returns several of.
+NO_GRAD = "was created in no_grad mode"
+SEVERAL = "is the output of a function that returns multiple views"
+
+
 def register_view(view: Tensor, of: Tensor) -> Tensor:
     """Note that `view` shares memory with `of`, so that an in-place write reaches its history."""
-    if grad_on():
-        base = of if of._base is None else of._base
-        view._base = base
-        views = base._views
-        if views is None:
-            base._views = [weakref.ref(view)]
-        else:
-            if len(views) > 32 and not len(views) & 31:
-                views[:] = [r for r in views if r() is not None]
-            views.append(weakref.ref(view))
+    base = of._base
+    if base is None:
+        base = of
+    else:
+        view._views = of._views
+    view._base = base
+    views: Any = base._views
+    if views is None:
+        base._views = [weakref.ref(view)]
+    else:
+        views.append(weakref.ref(view))
+        if not len(views) & 31:
+            forget_dead(views)
+    if not grad_on():
+        view._rg, view._views = base._rg, NO_GRAD
     return view
+
+
+def forget_dead(views: list[weakref.ref[Tensor]]) -> None:
+    """Take the views that are gone off a base's list, which is done now and then."""
+    views[:] = [r for r in views if r() is not None]
+
+
+def pass_on(base: Tensor) -> None:
+    """Views without history require a gradient if their base does, but get none."""
+    for view in live_views(base):
+        if view._node is None and (view._views is not None or not view._rg):
+            view._rg = base._rg
+            view._views = view._views or (NO_GRAD if base._rg else None)
+
+
+def several_views(views: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """Mark the views that one function returns."""
+    if grad_on():
+        for view in views:
+            view._views = SEVERAL
+    return views
+
+
+def live_views(base: Tensor) -> list[Tensor]:
+    """The views of a base that still exist."""
+    views: Any = base._views
+    return [v for r in views or () if (v := r()) is not None]

@@ -2,12 +2,14 @@
 
 from typing import Any
 
-from . import functional, init, parallel, utils
+from . import attention, common_types, functional, init, parallel, parameter, utils
 from .modules import *  # noqa: F403
 from .parameter import Buffer, Parameter
 
 
 def __getattr__(name: str) -> Any:
-    if name == "DataParallel":  # torch has it here too
-        return parallel.DataParallel
+    if name in ("DataParallel", "SyncBatchNorm"):  # torch has them here too
+        return getattr(parallel, name)
+    if name in ("UninitializedParameter", "UninitializedBuffer"):
+        return getattr(parameter, name)
     raise AttributeError(f"module 'dtorch.nn' has no attribute {name!r}")

@@ -7,15 +7,16 @@ import functools
 import inspect
 import warnings
 
-from ..core.methods import public as _checked
+from ..core import subclasses
+from ..core.calling import public as _checked
 from ..core.ops import activation as _activation
 from ..core.ops import attention as _attention
 from ..core.ops import conv as _conv
 from ..core.ops import ctc as _ctc
 from ..core.ops import dropout as _dropout
 from ..core.ops import embedding as _embedding
-from ..core.ops import gather as _gather
 from ..core.ops import linear as _linear
+from ..core.ops import linear_cross_entropy as _linear_cross_entropy
 from ..core.ops import loss as _loss
 from ..core.ops import margin as _margin
 from ..core.ops import norm as _norm
@@ -27,6 +28,10 @@ from ..core.tensor import Tensor
 from ..core.views import in_place
 
 # ---- how functions are taken over ------------------------------------------------------------
+
+
+def _argument(name, default=None):
+    return inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=default)
 
 
 def _or_in_place(function, position):
@@ -42,8 +47,13 @@ def _or_in_place(function, position):
             )
         if len(args) >= position:
             inplace, args = args[position - 1], args[: position - 1] + args[position:]
-        return write(input, *args, **kwargs) if inplace else function(input, *args, **kwargs)
+        chosen = write if inplace else function
+        if type(input) is not Tensor:  # subclasses may see to it themselves
+            return subclasses.call(chosen, (input, *args), kwargs)
+        return chosen(input, *args, **kwargs)
 
+    arguments = list(inspect.signature(function).parameters.values())[:position]
+    public.__signature__ = inspect.Signature([*arguments, _argument("inplace", False)])
     public.__module__ = __name__  # where pickle finds it: modules keep functions
     return public
 
@@ -53,7 +63,8 @@ def _with_reduction(function, order=None):
 
     order: torch's order of the arguments, where those two do not come just before reduction
     """
-    names = order.split() if order else list(inspect.signature(function).parameters)
+    arguments = dict(inspect.signature(function).parameters)
+    names = order.split() if order else list(arguments)
     if not order:
         i = names.index("reduction")
         names[i:i] = ["size_average", "reduce"]
@@ -74,6 +85,8 @@ def _with_reduction(function, order=None):
             kwargs["reduction"] = "none" if each else "mean" if mean else "sum"
         return function(*args[:2], **kwargs)
 
+    arguments |= {name: _argument(name) for name in ("size_average", "reduce")}
+    public.__signature__ = inspect.Signature([arguments[name] for name in names])
     return _checked(public)
 
 
@@ -145,11 +158,13 @@ def gumbel_softmax(logits, tau=1, hard=False, eps=1e-10, dim=-1):
 # ---- linear, convolution, pooling ------------------------------------------------------------
 
 linear, bilinear = _checked(_linear.linear), _checked(_linear.bilinear)
+grouped_mm = _checked(_linear.grouped_mm)
 
 conv1d, conv2d, conv3d = map(_checked, (_conv.conv1d, _conv.conv2d, _conv.conv3d))
 conv_transpose1d, conv_transpose2d, conv_transpose3d = map(
     _checked, (_conv.conv_transpose1d, _conv.conv_transpose2d, _conv.conv_transpose3d)
 )
+conv_tbc = _checked(_conv.conv_tbc)
 unfold, fold = _checked(_conv.unfold), _checked(_conv.fold)
 
 max_pool1d, max_pool2d, max_pool3d = map(
@@ -207,7 +222,7 @@ multi_head_attention_forward = _checked(_attention.multi_head_attention_forward)
 
 # ---- embedding, padding, resampling ----------------------------------------------------------
 
-one_hot = _checked(_gather.one_hot)
+one_hot = _checked(_embedding.one_hot)
 embedding, embedding_bag = _checked(_embedding.embedding), _checked(_embedding.embedding_bag)
 grid_sample, affine_grid = _checked(_sampling.grid_sample), _checked(_sampling.affine_grid)
 pad, interpolate, upsample = map(
@@ -216,6 +231,9 @@ pad, interpolate, upsample = map(
 pixel_shuffle, pixel_unshuffle, channel_shuffle = map(
     _checked, (_resample.pixel_shuffle, _resample.pixel_unshuffle, _resample.channel_shuffle)
 )
+
+
+native_channel_shuffle = channel_shuffle
 
 
 def upsample_nearest(input, size=None, scale_factor=None):
@@ -267,21 +285,4 @@ triplet_margin_loss = _with_reduction(_margin.triplet_margin_loss)
 triplet_margin_with_distance_loss = _checked(_margin.triplet_margin_with_distance_loss)
 multi_margin_loss = _with_reduction(_margin.multi_margin_loss)
 multilabel_margin_loss = _with_reduction(_margin.multilabel_margin_loss)
-
-
-@_checked
-def linear_cross_entropy(input, linear_weight, target, *, linear_bias=None, weight=None,
-                         reduction="mean", ignore_index=None, label_smoothing=0.0,
-                         options=None):  # fmt: skip
-    """cross_entropy(linear(input, linear_weight, linear_bias), target)
-
-    options: torch's way to compute it in chunks; values are the same, so that here it does nothing
-    """
-    out = linear_weight.shape[:-1]
-    rows = linear_weight.reshape(-1, linear_weight.shape[-1])
-    logits = linear(input, rows, None if linear_bias is None else linear_bias.reshape(-1))
-    logits = logits.reshape(*input.shape[:-1], *out)
-    return _loss.cross_entropy(
-        logits, target, weight, -100 if ignore_index is None else ignore_index, reduction,
-        label_smoothing,
-    )  # fmt: skip
+linear_cross_entropy = _checked(_linear_cross_entropy.linear_cross_entropy)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import math
+import warnings
 
 from ..core import backend
 from ..core.modes import no_grad
@@ -175,7 +176,7 @@ def orthogonal_(tensor, gain=1, generator=None):
         raise ValueError("Only tensors with 2 or more dimensions are supported")
     if not tensor.numel():
         return
-    from ..core.ops.decompose import qr
+    from ..core.ops.qr import qr
 
     rows, cols = tensor.shape[0], tensor.numel() // tensor.shape[0]
     flat = create.zeros(max(rows, cols), min(rows, cols), dtype=tensor.dtype, device=tensor.device)
@@ -197,3 +198,31 @@ def sparse_(tensor, sparsity, std=0.01, generator=None):
     tensor.normal_(0, std, generator=generator)
     for col in range(cols):
         tensor[randperm(rows, generator=generator)[:zeros], col] = 0
+
+
+# ---- torch's first names -------------------------------------------------------------------------
+
+
+def _deprecated(fn):
+    """A function under the name that it had before it got its underscore."""
+    old = fn.__name__.removesuffix("_")
+
+    @functools.wraps(fn)
+    def renamed(*args, **kwargs):
+        warnings.warn(
+            f"`nn.init.{old}` is now deprecated in favor of `nn.init.{fn.__name__}`.",
+            FutureWarning,
+            stacklevel=2,
+        )
+        return fn(*args, **kwargs)
+
+    renamed.__name__ = renamed.__qualname__ = old
+    return renamed
+
+
+uniform, normal, constant, eye, dirac = map(
+    _deprecated, (uniform_, normal_, constant_, eye_, dirac_)
+)
+xavier_uniform, xavier_normal = map(_deprecated, (xavier_uniform_, xavier_normal_))
+kaiming_uniform, kaiming_normal = map(_deprecated, (kaiming_uniform_, kaiming_normal_))
+orthogonal, sparse = map(_deprecated, (orthogonal_, sparse_))

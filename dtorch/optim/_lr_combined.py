@@ -6,7 +6,13 @@ from __future__ import annotations
 from bisect import bisect_right
 from math import inf
 
-from ._lr_base import LRScheduler, check_optimizer, each_group, rates, set_rate
+from ._lr_base import (
+    LRScheduler,
+    check_optimizer,
+    rates,
+    set_rate,
+    warn_of_epoch,
+)
 
 
 class _Several(LRScheduler):
@@ -35,10 +41,11 @@ class _Several(LRScheduler):
         self._schedulers = list(schedulers)
         self.optimizer = schedulers[0].optimizer
 
-    def _undo(self):
+    def recursive_undo(self):
+        """Take back the step that each scheduler made when it was made."""
         for s in self._schedulers:
             if isinstance(s, _Several):
-                s._undo()
+                s.recursive_undo()
             else:
                 s.last_epoch -= 1
 
@@ -70,13 +77,10 @@ class SequentialLR(_Several):
         # Each scheduler made its initial step when it was made: take all of these back, and begin.
         for group in optimizer.param_groups:
             set_rate(group, group["initial_lr"])
-        self._undo()
+        self.recursive_undo()
         first = self._schedulers[bisect_right(milestones, 0)]
         first._initial_step()
         self._last_lr = first.get_last_lr()
-
-    def _initial_step(self):
-        self._schedulers[0]._initial_step()
 
     def step(self):  # type: ignore[override]
         self.last_epoch += 1
@@ -95,10 +99,6 @@ class ChainedScheduler(_Several):
     def __init__(self, schedulers, optimizer=None):
         self._take(schedulers, optimizer)
         self._last_lr = rates(self.optimizer)
-
-    def _initial_step(self):
-        for s in self._schedulers:
-            s._initial_step()
 
     def step(self):  # type: ignore[override]
         for s in self._schedulers:
@@ -122,17 +122,22 @@ class ReduceLROnPlateau(LRScheduler):
             raise ValueError(f"mode {mode} is unknown!")
         if threshold_mode not in ("rel", "abs"):
             raise ValueError(f"threshold mode {threshold_mode} is unknown!")
+        n, several = len(optimizer.param_groups), isinstance(min_lr, (list, tuple))
+        if several and len(min_lr) != n:
+            raise ValueError(f"expected {n} min_lrs, got {len(min_lr)}")
         self.optimizer = optimizer
-        self.min_lrs = each_group("min_lr", optimizer, min_lr)
+        self.default_min_lr = None if several else min_lr
+        self.min_lrs = list(min_lr) if several else [min_lr] * n
         self.factor, self.patience, self.cooldown, self.eps = factor, patience, cooldown, eps
         self.mode, self.threshold, self.threshold_mode = mode, threshold, threshold_mode
+        self.mode_worse = inf if mode == "min" else -inf
         self.last_epoch = 0
         self._last_lr = rates(optimizer)
         self._reset()
 
     def _reset(self):
         """Forget the best metric and begin to count anew."""
-        self.best = inf if self.mode == "min" else -inf
+        self.best = self.mode_worse
         self.cooldown_counter = self.num_bad_epochs = 0
 
     @property
@@ -148,7 +153,11 @@ class ReduceLROnPlateau(LRScheduler):
     def step(self, metrics, epoch=None):  # type: ignore[override]
         """Count an epoch that ended with this metric, and reduce the rates if it is time to."""
         metric = float(metrics)
-        self.last_epoch = self.last_epoch + 1 if epoch is None else epoch
+        if epoch is None:
+            epoch = self.last_epoch + 1
+        else:
+            warn_of_epoch()
+        self.last_epoch = epoch
         if self._is_better(metric):
             self.best = metric
             self.num_bad_epochs = 0
@@ -164,11 +173,14 @@ class ReduceLROnPlateau(LRScheduler):
         self._last_lr = rates(self.optimizer)
 
     def _reduce(self):
-        if len(self.min_lrs) != len(self.optimizer.param_groups):
-            raise RuntimeError(
-                f"the optimizer has {len(self.optimizer.param_groups)} param groups, but had "
-                f"{len(self.min_lrs)} when ReduceLROnPlateau was made; extend its min_lrs"
-            )
+        n = len(self.optimizer.param_groups)
+        if len(self.min_lrs) != n:
+            if self.default_min_lr is None:
+                raise RuntimeError(
+                    f"The number of param groups in the `optimizer` ({n}) differs from when "
+                    f"`ReduceLROnPlateau` was initialized ({len(self.min_lrs)}); extend its min_lrs"
+                )
+            self.min_lrs = [self.default_min_lr] * n
         for group, lowest in zip(self.optimizer.param_groups, self.min_lrs):
             old = float(group["lr"])
             new = max(old * self.factor, lowest)

@@ -6,7 +6,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from math import cos, pi
 
-from ._lr_base import LRScheduler, check_optimizer, each_group, set_rate
+from ._lr_base import LRScheduler, attributes, check_optimizer, each_group, set_rate
 
 
 class CosineAnnealingWarmRestarts(LRScheduler):
@@ -30,7 +30,7 @@ class CosineAnnealingWarmRestarts(LRScheduler):
         self.T_cur = last_epoch
         super().__init__(optimizer, last_epoch)
 
-    def get_lr(self):
+    def next_lrs(self):
         height = (1 + cos(pi * self.T_cur / self.T_i)) / 2
         return [self.eta_min + (base - self.eta_min) * height for base in self.base_lrs]
 
@@ -73,13 +73,17 @@ def _set_momentum(group, value, beta1):
         group["momentum"] = value
 
 
+# mode: what the height of a cycle depends on
+_SCALE_MODES = {"triangular": "cycle", "triangular2": "cycle", "exp_range": "iterations"}
+
+
 class CyclicLR(LRScheduler):
     """Up and down between base_lr and max_lr, the momentum the other way round.
 
     Smith, "Cyclical learning rates for training neural networks" (2015).
     """
 
-    unsaved = ("optimizer", "scale_fn")
+    unsaved = ("optimizer", "_scale_fn_custom")
 
     def __init__(
         self,
@@ -98,33 +102,49 @@ class CyclicLR(LRScheduler):
         last_epoch=-1,
     ):
         check_optimizer(optimizer)
-        scales = {
-            "triangular": (lambda cycle: 1.0, "cycle"),
-            "triangular2": (lambda cycle: 1 / 2.0 ** (cycle - 1), "cycle"),
-            "exp_range": (lambda epoch: gamma**epoch, "iterations"),
-        }
         if scale_fn is None:
-            if mode not in scales:
+            if mode not in _SCALE_MODES:
                 raise ValueError("mode is invalid and scale_fn is None")
-            scale_fn, scale_mode = scales[mode]
+            scale_mode = _SCALE_MODES[mode]
         base_lrs = each_group("base_lr", optimizer, base_lr)
         self.max_lrs = each_group("max_lr", optimizer, max_lr)
         down = step_size_up if step_size_down is None else step_size_down
         self.total_size = float(step_size_up + down)
         self.step_ratio = step_size_up / self.total_size
         self.mode, self.gamma = mode, gamma
-        self.scale_fn, self.scale_mode = scale_fn, scale_mode
+        self._scale_fn_custom, self.scale_mode = scale_fn, scale_mode
         self.cycle_momentum = cycle_momentum
-        if last_epoch == -1:
-            for lr, group in zip(base_lrs, optimizer.param_groups):
-                set_rate(group, lr)
         if cycle_momentum:
             begin = last_epoch == -1
             self.use_beta1 = _cycle_momentum(optimizer, base_momentum, max_momentum, begin)
+            self.base_momentums = each_group("base_momentum", optimizer, base_momentum)
+            self.max_momentums = each_group("max_momentum", optimizer, max_momentum)
+        if last_epoch == -1:
+            for lr, group in zip(base_lrs, optimizer.param_groups):
+                set_rate(group, lr)
         super().__init__(optimizer, last_epoch)
         self.base_lrs = base_lrs
 
-    def get_lr(self):
+    def scale_fn(self, x):
+        """The height of a cycle, at the number x of a cycle or of a step."""
+        if self._scale_fn_custom is not None:
+            return self._scale_fn_custom(x)
+        if self.mode == "triangular":
+            return 1.0
+        return 1 / 2.0 ** (x - 1) if self.mode == "triangular2" else self.gamma**x
+
+    def state_dict(self):
+        fn = self._scale_fn_custom
+        return {**super().state_dict(), "_scale_fn_custom": attributes(fn)}
+
+    def load_state_dict(self, state_dict):
+        rest = dict(state_dict)
+        saved = rest.pop("_scale_fn_custom")
+        if saved is not None:
+            self._scale_fn_custom.__dict__.update(saved)
+        super().load_state_dict(rest)
+
+    def next_lrs(self):
         cycle = int(1 + self.last_epoch / self.total_size)
         x = 1 + self.last_epoch / self.total_size - cycle
         up = x <= self.step_ratio
@@ -135,6 +155,10 @@ class CyclicLR(LRScheduler):
                 low, high = group["base_momentum"], group["max_momentum"]
                 _set_momentum(group, high - (high - low) * height, self.use_beta1)
         return [base + (top - base) * height for base, top in zip(self.base_lrs, self.max_lrs)]
+
+
+# A phase of OneCycleLR: its last step, and the names in a group of its rates and momenta.
+_PHASE = ("end_step", "start_lr", "end_lr", "start_momentum", "end_momentum")
 
 
 class OneCycleLR(LRScheduler):
@@ -164,18 +188,16 @@ class OneCycleLR(LRScheduler):
                 f"anneal_strategy must be one of 'cos' or 'linear', instead got {anneal_strategy}"
             )
         self.total_steps = total_steps
-        self.anneal_strategy = anneal_strategy
+        self._anneal_func_type = anneal_strategy
         self.cycle_momentum = cycle_momentum
-        top = pct_start * total_steps - 1
-        # (last step, rate at its start, at its end, momentum at its start, at its end)
-        up = (top, "initial_lr", "max_lr", "max_momentum", "base_momentum")
-        end = total_steps - 1
+        top, end = pct_start * total_steps - 1, total_steps - 1
+        phases = [(top, "initial_lr", "max_lr", "max_momentum", "base_momentum")]
         if three_phase:
-            down = (2 * top, "max_lr", "initial_lr", "base_momentum", "max_momentum")
-            rest = (end, "initial_lr", "min_lr", "max_momentum", "max_momentum")
-            self.phases = [up, down, rest]
+            phases.append((2 * top, "max_lr", "initial_lr", "base_momentum", "max_momentum"))
+            phases.append((end, "initial_lr", "min_lr", "max_momentum", "max_momentum"))
         else:
-            self.phases = [up, (end, "max_lr", "min_lr", "base_momentum", "max_momentum")]
+            phases.append((end, "max_lr", "min_lr", "base_momentum", "max_momentum"))
+        self._schedule_phases = [dict(zip(_PHASE, phase)) for phase in phases]
         highest = each_group("max_lr", optimizer, max_lr)
         if cycle_momentum:
             begin = last_epoch == -1
@@ -186,17 +208,18 @@ class OneCycleLR(LRScheduler):
                 group.update(initial_lr=low, max_lr=high, min_lr=low / final_div_factor)
         super().__init__(optimizer, last_epoch)
 
-    def get_lr(self):
+    def next_lrs(self):
         if self.last_epoch > self.total_steps:
             raise ValueError(
                 f"Tried to step {self.last_epoch} times. The specified number of total steps is "
                 f"{self.total_steps}"
             )
-        ends = [end for end, *_ in self.phases]
+        ends = [phase["end_step"] for phase in self._schedule_phases]
         i = bisect_left(ends[:-1], self.last_epoch)
-        start, (end, *names) = ends[i - 1] if i else 0.0, self.phases[i]
-        part = (self.last_epoch - start) / (end - start)
-        weight = (1 - cos(pi * part)) / 2 if self.anneal_strategy == "cos" else part
+        start = ends[i - 1] if i else 0.0
+        part = (self.last_epoch - start) / (ends[i] - start)
+        weight = (1 - cos(pi * part)) / 2 if self._anneal_func_type == "cos" else part
+        names = [self._schedule_phases[i][key] for key in _PHASE[1:]]
         lrs = []
         for group in self.optimizer.param_groups:
             lr0, lr1, m0, m1 = (group.get(name) for name in names)

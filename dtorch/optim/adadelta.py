@@ -3,7 +3,7 @@
 # mypy: disallow-untyped-defs=False
 from __future__ import annotations
 
-from .adam import ema_squared
+from .adam import ema
 from .optimizer import Optimizer, check_options, counter, zeros_like
 
 
@@ -26,13 +26,10 @@ class Adadelta(Optimizer):
     def init_state(self, p, group):
         return {"step": counter(), "square_avg": zeros_like(p), "acc_delta": zeros_like(p)}
 
-    def update(self, xp, p, g, state, group, temp):
+    def update(self, xp, p, g, state, group, now):
         rho, eps = group["rho"], group["eps"]
-        v, u, delta, scratch = state["square_avg"], state["acc_delta"], temp(1), temp(2)
-        ema_squared(xp, v, g, rho, delta)
-        xp.sqrt(xp.add(u, eps, out=delta), out=delta)
-        delta /= xp.sqrt(xp.add(v, eps, out=scratch), out=scratch)
-        delta *= g
-        ema_squared(xp, u, delta, rho, scratch)
-        delta *= float(group["lr"])
-        p -= delta
+        v, u = state["square_avg"], state["acc_delta"]
+        ema(xp, v, g * g, rho)
+        d = xp.sqrt(u + eps) / xp.sqrt(v + eps) * g
+        ema(xp, u, d * d, rho)
+        p -= group["lr"] * d

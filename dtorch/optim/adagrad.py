@@ -43,17 +43,26 @@ class Adagrad(Optimizer):
         for p in group["params"]:  # as in torch, the state is there before the first step
             self.state[p] = self.init_state(p, group)
 
+    def share_memory(self):
+        """Move the state to memory that processes share; call it before they start."""
+        for state in self.state.values():
+            state["sum"].share_memory_()
+
     def init_state(self, p, group):
         start = group["initial_accumulator_value"]
         if p.is_complex():
             start = complex(start, start)
         return {"step": counter(), "sum": zeros_like(p, start)}
 
-    def update(self, xp, p, g, state, group, temp):
-        total, step = state["sum"], temp(1)
-        total += xp.multiply(g, g, out=step)
-        xp.sqrt(total, out=step)
-        step += group["eps"]
-        xp.divide(g, step, out=step)
-        step *= float(group["lr"]) / (1 + (state["step"] - 1) * group["lr_decay"])
-        p -= step
+    def sparse_gradient(self, g, group):
+        if group["weight_decay"]:
+            raise RuntimeError("weight_decay option is not compatible with sparse gradients")
+        return g
+
+    def prepare(self, p, state, group):
+        return group["lr"] / (1 + (state["step"] - 1) * group["lr_decay"])
+
+    def update(self, xp, p, g, state, group, lr):
+        total = state["sum"]
+        total += g * g
+        p -= lr * (g / (xp.sqrt(total) + group["eps"]))

@@ -3,20 +3,14 @@
 # mypy: disallow-untyped-defs=False
 from __future__ import annotations
 
-from math import sqrt
-
+from ..core.tensor import Tensor
 from .optimizer import Optimizer, check_options, counter, zeros_like
 
 
-def ema(xp, average, value, decay, out):
-    """average = decay average + (1 - decay) value, in place; `out` is scratch memory."""
+def ema(xp, average, value, decay):
+    """average = decay average + (1 - decay) value, in place."""
     average *= decay
-    average += xp.multiply(value, 1 - decay, out=out)
-
-
-def ema_squared(xp, average, value, decay, out):
-    """average = decay average + (1 - decay) value^2, in place; `out` is scratch memory."""
-    ema(xp, average, xp.multiply(value, value, out=out), decay, out)
+    xp.add_scaled(average, value, 1 - decay)
 
 
 class Adam(Optimizer):
@@ -30,6 +24,10 @@ class Adam(Optimizer):
                  amsgrad=False, *, foreach=None, maximize=False, capturable=False,
                  differentiable=False, fused=None, decoupled_weight_decay=False):  # fmt: skip
         check_options(lr=lr, eps=eps, betas=betas, weight_decay=weight_decay)
+        if not (
+            all(isinstance(b, float) for b in betas) or all(isinstance(b, Tensor) for b in betas)
+        ):
+            raise ValueError("betas must be either both floats or both Tensors")
         super().__init__(params, {
             "lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "amsgrad": amsgrad,
             "maximize": maximize, "foreach": foreach, "capturable": capturable,
@@ -41,18 +39,21 @@ class Adam(Optimizer):
         names = ["exp_avg", "exp_avg_sq"] + ["max_exp_avg_sq"] * group["amsgrad"]
         return {"step": counter(), **{name: zeros_like(p) for name in names}}
 
-    def update(self, xp, p, g, state, group, temp):
-        beta1, beta2 = map(float, group["betas"])
-        m, v, t = state["exp_avg"], state["exp_avg_sq"], state["step"]
-        ema(xp, m, g, beta1, temp(1))
-        ema_squared(xp, v, g, beta2, temp(1))
+    def prepare(self, p, state, group):
+        """The step size and eps, with what takes the bias of m and v to zero out.
+
+        lr m' / (sqrt(v') + eps) = (lr sqrt(c2) / c1) m / (sqrt(v) + eps sqrt(c2))
+        """
+        (beta1, beta2), t = group["betas"], state["step"]
+        c1, c2 = 1 - beta1**t, (1 - beta2**t) ** 0.5
+        return group["lr"] * c2 / c1, group["eps"] * c2
+
+    def update(self, xp, p, g, state, group, now):
+        (beta1, beta2), (lr, eps) = group["betas"], now
+        m, v = state["exp_avg"], state["exp_avg_sq"]
+        ema(xp, m, g, beta1)
+        ema(xp, v, g * g, beta2)
         if group["amsgrad"]:
-            v = xp.maximum(state["max_exp_avg_sq"], v, out=state["max_exp_avg_sq"])
-        # The two corrections of the bias go into scalars, not over the arrays once more:
-        # lr m' / (sqrt(v') + eps) = (lr sqrt(c2) / c1) m / (sqrt(v) + eps sqrt(c2))
-        c1, c2 = 1 - beta1**t, sqrt(1 - beta2**t)
-        step = xp.sqrt(v, out=temp(1))
-        step += group["eps"] * c2
-        step = xp.divide(m, step, out=step)
-        step *= float(group["lr"]) * c2 / c1
-        p -= step
+            highest = state["max_exp_avg_sq"]
+            highest[...] = v = xp.maximum(1.0 * highest, v)  # of a copy: backward may look at it
+        xp.add_scaled(p, m / (xp.sqrt(v) + eps), -lr)

@@ -24,14 +24,12 @@ class Adamax(Optimizer):
     def init_state(self, p, group):
         return {"step": counter(), "exp_avg": zeros_like(p), "exp_inf": zeros_like(p)}
 
-    def update(self, xp, p, g, state, group, temp):
+    def prepare(self, p, state, group):
+        return group["lr"] / (1 - group["betas"][0] ** state["step"])
+
+    def update(self, xp, p, g, state, group, lr):
         beta1, beta2 = group["betas"]
-        m, u, step = state["exp_avg"], state["exp_inf"], temp(1)
-        ema(xp, m, g, beta1, step)
-        u *= beta2
-        xp.absolute(g, out=step)
-        step += group["eps"]
-        xp.maximum(u, step, out=u)
-        xp.divide(m, u, out=step)
-        step *= float(group["lr"]) / (1 - beta1 ** state["step"])
-        p -= step
+        m, u = state["exp_avg"], state["exp_inf"]
+        ema(xp, m, g, beta1)
+        u[...] = xp.maximum(beta2 * u, xp.absolute(g) + group["eps"])
+        p -= lr * (m / u)

@@ -27,11 +27,16 @@ class ASGD(Optimizer):
         return {"step": counter(), "eta": counter() + float(group["lr"]), "mu": counter() + 1,
                 "ax": zeros_like(p)}  # fmt: skip
 
-    def update(self, xp, p, g, state, group, temp):
-        mean, step, t, lr = state["ax"], temp(1), state["step"], float(group["lr"])
-        eta, mu = float(state["eta"]), float(state["mu"])
-        p *= 1 - group["lambd"] * eta
-        p -= xp.multiply(g, eta, out=step)
-        mean += xp.multiply(xp.subtract(p, mean, out=step), mu, out=step)
+    def prepare(self, p, state, group):
+        """eta and mu, the weights of the gradient and of p in the mean, which the state has ready."""
+        now = float(state["eta"]), float(state["mu"])
+        t, lr = state["step"], group["lr"]
         state["eta"][...] = lr / (1 + group["lambd"] * lr * t) ** group["alpha"]
         state["mu"][...] = 1 / max(1, t - group["t0"])
+        return now
+
+    def update(self, xp, p, g, state, group, now):
+        mean, (eta, mu) = state["ax"], now
+        p *= 1 - group["lambd"] * eta
+        p -= eta * g
+        mean += mu * (p - mean)

@@ -7,12 +7,11 @@ optimizer: most multiply it by a factor, which is their `get_factor()`.
 # mypy: disallow-untyped-defs=False
 from __future__ import annotations
 
-import types
 from bisect import bisect_right
 from collections import Counter
 from math import cos, pi
 
-from ._lr_base import LRScheduler, rates
+from ._lr_base import LRScheduler, attributes, rates
 from ._lr_combined import ChainedScheduler, ReduceLROnPlateau, SequentialLR
 from ._lr_cycles import CosineAnnealingWarmRestarts, CyclicLR, OneCycleLR
 
@@ -23,7 +22,9 @@ __all__ = [
     "StepLR",
 ]  # fmt: skip
 
-_LRScheduler = LRScheduler
+
+class _LRScheduler(LRScheduler):
+    """torch's old name of the base class."""
 
 
 class _FromBase(LRScheduler):
@@ -54,11 +55,7 @@ class _Lambdas(LRScheduler):
         super().__init__(optimizer, last_epoch)
 
     def state_dict(self):
-        saved = [
-            None if isinstance(fn, types.FunctionType) else dict(fn.__dict__)
-            for fn in self.lr_lambdas
-        ]
-        return {**super().state_dict(), "lr_lambdas": saved}
+        return {**super().state_dict(), "lr_lambdas": list(map(attributes, self.lr_lambdas))}
 
     def load_state_dict(self, state_dict):
         rest = dict(state_dict)
@@ -71,14 +68,14 @@ class _Lambdas(LRScheduler):
 class LambdaLR(_Lambdas):
     """initial lr * lr_lambda(epoch)."""
 
-    def get_lr(self):
+    def next_lrs(self):
         return [base * fn(self.last_epoch) for fn, base in zip(self.lr_lambdas, self.base_lrs)]
 
 
 class MultiplicativeLR(_Lambdas):
     """lr *= lr_lambda(epoch)."""
 
-    def get_lr(self):
+    def next_lrs(self):
         if self._is_initial:
             return rates(self.optimizer)
         groups = self.optimizer.param_groups
@@ -209,7 +206,7 @@ class CosineAnnealingLR(LRScheduler):
         self.eta_min = eta_min
         super().__init__(optimizer, last_epoch)
 
-    def get_lr(self):
+    def next_lrs(self):
         groups, low, t = self.optimizer.param_groups, self.eta_min, self.last_epoch
         if self._is_initial:
             return rates(self.optimizer)

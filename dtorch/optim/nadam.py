@@ -3,7 +3,7 @@
 # mypy: disallow-untyped-defs=False
 from __future__ import annotations
 
-from .adam import ema, ema_squared
+from .adam import ema
 from .optimizer import Optimizer, check_options, counter, zeros_like
 
 
@@ -32,19 +32,20 @@ class NAdam(Optimizer):
         return {"step": counter(), "mu_product": counter() + 1, "exp_avg": zeros_like(p),
                 "exp_avg_sq": zeros_like(p)}  # fmt: skip
 
-    def update(self, xp, p, g, state, group, temp):
-        (beta1, beta2), t, lr = group["betas"], state["step"], float(group["lr"])
-        m, v, product = state["exp_avg"], state["exp_avg_sq"], state["mu_product"]
+    def prepare(self, p, state, group):
+        """The weights of g and m, and the correction of v."""
+        (beta1, beta2), t = group["betas"], state["step"]
         mu = beta1 * (1 - 0.5 * 0.96 ** (t * group["momentum_decay"]))
         mu_next = beta1 * (1 - 0.5 * 0.96 ** ((t + 1) * group["momentum_decay"]))
+        product = state["mu_product"]
         product *= mu
-        step, scratch = temp(1), temp(2)
-        ema(xp, m, g, beta1, step)
-        ema_squared(xp, v, g, beta2, step)
-        xp.multiply(g, (1 - mu) / (1 - float(product)), out=step)
-        step += xp.multiply(m, mu_next / (1 - float(product) * mu_next), out=scratch)
-        xp.sqrt(xp.divide(v, 1 - beta2**t, out=scratch), out=scratch)
-        scratch += group["eps"]
-        step /= scratch
-        step *= lr
-        p -= step
+        done = float(product)
+        lr = group["lr"]
+        return lr * (1 - mu) / (1 - done), lr * mu_next / (1 - done * mu_next), 1 - beta2**t
+
+    def update(self, xp, p, g, state, group, now):
+        (beta1, beta2), (g_weight, m_weight, c2) = group["betas"], now
+        m, v = state["exp_avg"], state["exp_avg_sq"]
+        ema(xp, m, g, beta1)
+        ema(xp, v, g * g, beta2)
+        p -= (g_weight * g + m_weight * m) / (xp.sqrt(v / c2) + group["eps"])

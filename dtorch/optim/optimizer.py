@@ -3,23 +3,34 @@
 from __future__ import annotations
 
 import copy
-import functools
 import warnings
-from collections import OrderedDict, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 from itertools import chain
-from math import prod
-from typing import Any
+from typing import Any, TypeAlias
 
 from ..core import backend
 from ..core import dtype as dtypes
-from ..core.graph import Handle, writes
+from ..core.backend.sparse import SparseArray
 from ..core.modes import enable_grad, no_grad
 from ..core.tensor import Tensor, wrap
+from ._apply import on_array, on_tensor
+from ._hooks import (
+    Hooked,
+    register_optimizer_step_post_hook,
+    register_optimizer_step_pre_hook,
+    replaced,
+)
 
-_HALF = {dtypes.float16.np, dtypes.bfloat16.np}
+__all__ = [
+    "Optimizer", "ParamsT", "register_optimizer_step_post_hook", "register_optimizer_step_pre_hook",
+]  # fmt: skip
+
 _NAMES = {"lr": "learning rate", "eps": "epsilon value"}
 _TENSORS = "params argument given to the optimizer should be an iterable of Tensors or dicts"
+
+
+ParamsT: TypeAlias = Iterable[Tensor] | Iterable[dict[str, Any]] | Iterable[tuple[str, Tensor]]
 
 
 class _Required:
@@ -32,17 +43,23 @@ required = _Required()
 
 def check_options(betas: tuple[Any, Any] | None = None, **not_negative: Any) -> None:
     """ValueError with torch's text for a negative option or a beta outside [0, 1)."""
+    lr = not_negative.get("lr")
+    if isinstance(lr, Tensor) and lr.numel() != 1:
+        raise ValueError(f"Tensor lr must be 1-element, got shape {tuple(lr.shape)}")
     for name, value in not_negative.items():
-        if not float(value) >= 0.0:
+        if not value >= 0.0:
             raise ValueError(f"Invalid {_NAMES.get(name, name + ' value')}: {value}")
     for i, beta in enumerate(betas or ()):
-        if not 0.0 <= float(beta) < 1.0:
+        if isinstance(beta, Tensor) and beta.numel() != 1:
+            raise ValueError(f"Tensor betas[{i}] must be 1-element")
+        if not 0.0 <= beta < 1.0:
             raise ValueError(f"Invalid beta parameter at index {i}: {beta}")
 
 
 def counter() -> Tensor:
-    """A step count as torch keeps it: a 0-d float32 tensor on the CPU."""
-    return wrap(backend.cpu.zeros((), dtypes.float32.np))
+    """A step count as torch keeps it: a 0-d tensor on the CPU, float32 by default."""
+    wide = dtypes.get_default_dtype() is dtypes.float64
+    return wrap(backend.cpu.zeros((), (dtypes.float64 if wide else dtypes.float32).np))
 
 
 def zeros_like(p: Tensor, value: complex = 0.0) -> Tensor:
@@ -50,56 +67,39 @@ def zeros_like(p: Tensor, value: complex = 0.0) -> Tensor:
     return wrap(backend.of(p._a).full_like(p._a, value))
 
 
-def _with_hooks(step: Callable[..., Any]) -> Callable[..., Any]:
-    """An optimizer's step between its hooks."""
-
-    @functools.wraps(step)
-    def wrapper(self: Optimizer, *args: Any, **kwargs: Any) -> Any:
-        for hook in list(self._step_pre_hooks.values()):
-            got = hook(self, args, kwargs)
-            if got is not None:
-                if not (isinstance(got, tuple) and len(got) == 2):
-                    raise RuntimeError(
-                        f"{step} must return None or a tuple of (new_args, new_kwargs), but got "
-                        f"{got}."
-                    )
-                args, kwargs = got
-        out = step(self, *args, **kwargs)
-        self._opt_called = True  # for LRScheduler, which is to be stepped after it
-        for hook in list(self._step_post_hooks.values()):
-            hook(self, args, kwargs)
-        return out
-
-    return wrapper
-
-
-class Optimizer:
+class Optimizer(Hooked):
     """Base class of all optimizers, with torch's parameter groups and format of state.
 
     params: Tensors, (name, Tensor) pairs, or dicts with "params" and options of their own
     defaults: the options of a group that does not set them
 
-    A subclass defines `update`, and `init_state` if it keeps any.  Options of torch's that choose
-    between its implementations (foreach, fused, capturable) are kept in the groups, so that its
-    checkpoints load, and change nothing: there is one implementation.  differentiable=True raises.
+    A subclass defines `update`, and `init_state` and `prepare` if it needs them.  With
+    differentiable=True steps are recorded.  Options of torch's that choose between its
+    implementations (foreach, fused, capturable) are kept in the groups, so that its checkpoints
+    load, and change nothing: there is one implementation.
     """
 
-    # State that is one number: float32 on the CPU, whatever the parameter is.
+    # State that is one number: on the CPU and in full precision, whatever the parameter is.
     scalars: tuple[str, ...] = ("step",)
+    # Whether `update` may be given a part of the elements at a time.
+    elementwise = True
+    # Whether weight decay shrinks the parameter, in a group that doesn't say it.
+    decoupled_weight_decay = False
 
-    def __init__(self, params: Iterable[Any], defaults: dict[str, Any]) -> None:
+    def __init__(self, params: ParamsT, defaults: dict[str, Any]) -> None:
         if isinstance(params, Tensor):
             raise TypeError(f"{_TENSORS}, but got {type(params).__name__}")
-        if defaults.get("differentiable"):
-            raise NotImplementedError(
-                "differentiable=True: steps are not recorded; write the update with tensor "
-                "operations to differentiate through it"
-            )
+        for other in ("differentiable", "foreach"):
+            if defaults.get("fused") and defaults.get(other):
+                raise RuntimeError(
+                    "`fused` does not support `differentiable`" if other == "differentiable"
+                    else "`fused` and `foreach` cannot be `True` together."
+                )  # fmt: skip
         self.defaults = defaults
         self.state: dict[Any, dict[str, Any]] = defaultdict(dict)
         self.param_groups: list[dict[str, Any]] = []
-        self._init_hidden()
-        groups = list(params)
+        self._init_hooks()
+        groups: list[Any] = list(params)
         if not groups:
             raise ValueError("optimizer got an empty parameter list")
         if not isinstance(groups[0], dict):
@@ -107,28 +107,13 @@ class Optimizer:
         for group in groups:
             self.add_param_group(group)
 
-    def _init_hidden(self) -> None:
-        self._step_pre_hooks: OrderedDict[int, Any] = OrderedDict()
-        self._step_post_hooks: OrderedDict[int, Any] = OrderedDict()
-        self._state_dict_pre_hooks: OrderedDict[int, Any] = OrderedDict()
-        self._state_dict_post_hooks: OrderedDict[int, Any] = OrderedDict()
-        self._load_state_dict_pre_hooks: OrderedDict[int, Any] = OrderedDict()
-        self._load_state_dict_post_hooks: OrderedDict[int, Any] = OrderedDict()
-        self._scratch: dict[Any, Any] = {}
-        self._opt_called = False
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        if "step" in cls.__dict__:
-            cls.step = _with_hooks(cls.step)  # type: ignore[method-assign]
-
     def __getstate__(self) -> dict[str, Any]:
         return {k: self.__dict__[k] for k in ("defaults", "state", "param_groups")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        if "_scratch" not in self.__dict__:
-            self._init_hidden()
+        if "_step_pre_hooks" not in self.__dict__:
+            self._init_hooks()
         for group in self.param_groups:
             for name, default in self.defaults.items():
                 group.setdefault(name, default)
@@ -146,28 +131,9 @@ class Optimizer:
         """Add a dict with "params" and the options of these parameters."""
         if not isinstance(param_group, dict):
             raise TypeError(f"param_group must be a dict, but got {type(param_group)}")
-        given = param_group["params"]
-        if isinstance(given, set):
-            raise TypeError(
-                "optimizer parameters need to be organized in ordered collections, but the "
-                "ordering "
-                "of tensors in sets will change between runs. Please use a list instead."
-            )
-        given = [given] if isinstance(given, Tensor) else list(given)
-        names = [p[0] for p in given if isinstance(p, tuple)]
-        params = [p[1] if isinstance(p, tuple) else p for p in given]
-        if names and len(names) != len(params):
-            raise ValueError(
-                "all optimizer params should be with/without names. Some param names are missing"
-            )
+        params, names = _params_and_names(param_group["params"])
         for p in params:
-            if not isinstance(p, Tensor):
-                raise TypeError(
-                    "optimizer can only optimize Tensors, but one of the params is "
-                    f"{type(p).__name__}"
-                )
-            if not (p.is_leaf or p.retains_grad):
-                raise ValueError("can't optimize a non-leaf Tensor")
+            self._check_param(p)
         group = {**param_group, "params": params}
         if names:
             group["param_names"] = names
@@ -183,14 +149,36 @@ class Optimizer:
                 "optimizer contains a parameter group with duplicate parameters", stacklevel=3
             )
         if any(("param_names" in group) != ("param_names" in g) for g in self.param_groups):
-            raise ValueError("all optimizer param groups should be with/without names.")
-        if not set(chain.from_iterable(g["params"] for g in self.param_groups)).isdisjoint(params):
+            with_or_without = "with" if "param_names" in group else "without"
+            raise ValueError(
+                "all optimizer param groups should be with/without names. cannot add param group "
+                f"{with_or_without} names to the optimizer"
+            )
+        if not set(self._params()).isdisjoint(params):
             raise ValueError("some parameters appear in more than one parameter group")
-        self.param_groups.append(group)
+        param_group.update(group)  # the dict itself, which its owner may go on to change
+        self.param_groups.append(param_group)
+
+    def _check_param(self, p: Any) -> None:
+        """Raise unless p can be optimized."""
+        if not isinstance(p, Tensor):
+            raise TypeError(
+                f"optimizer can only optimize Tensors, but one of the params is {type(p).__name__}"
+            )
+        if not (p.is_leaf or p.retains_grad or self.defaults.get("differentiable")):
+            raise ValueError("can't optimize a non-leaf Tensor")
+        if self.defaults.get("fused") and not p.is_floating_point():
+            raise RuntimeError(
+                "`fused=True` requires all the params to be floating point Tensors, but got "
+                f"{p.dtype}"
+            )
+
+    def _params(self) -> Iterable[Tensor]:
+        return chain.from_iterable(g["params"] for g in self.param_groups)
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget the gradients of all parameters, or set them to zeros."""
-        for p in chain.from_iterable(g["params"] for g in self.param_groups):
+        for p in self._params():
             if p.grad is not None:
                 if set_to_none:
                     p.grad = None
@@ -203,84 +191,80 @@ class Optimizer:
         """The state of a parameter before its first step."""
         return {}
 
-    def update(
-        self, xp: Any, p: Any, g: Any, state: dict[str, Any], group: dict[str, Any], temp: Any
-    ) -> None:
-        """Change one parameter, in place.
+    def prepare(self, p: Tensor, state: dict[str, Any], group: dict[str, Any]) -> Any:
+        """What `update` needs beside arrays, computed once a parameter and step.
 
-        p, g: the parameter and its gradient, arrays of the backend `xp`
-        state: what init_state made with arrays for tensors, to be changed in place; "step", where
-            there is one, is the number of this step, counted from 1; "fresh" says that it is the
-            parameter's first
-        temp(i): a scratch array of p's shape for i = 1, 2, ...
+        state: what init_state made, arrays for tensors; "step", where there is one, is the number
+            of this step, counted from 1; "fresh" says that it is the parameter's first
+        group: its options, numbers for tensors of one element
+        """
+
+    def update(
+        self, xp: Any, p: Any, g: Any, state: dict[str, Any], group: dict[str, Any], now: Any
+    ) -> None:
+        """Change one parameter and its state, in place; the gradient stays as it is.
+
+        p, g: the parameter and its gradient.  Arrays of the backend `xp`, and if `elementwise` a
+            part of the elements, as is what state has in the parameter's shape.  Or Tensors, if
+            steps are recorded; xp then has the functions that updates use.
+        state, group: as in `prepare`; now: what that returned
         """
         raise NotImplementedError
 
-    @_with_hooks
-    @no_grad()
+    def regularize_and_update(
+        self, xp: Any, p: Any, g: Any, state: dict[str, Any], group: dict[str, Any], now: Any
+    ) -> None:
+        """`update` after what most optimizers have in common: maximize and weight_decay."""
+        if group.get("maximize"):
+            g = -g
+        decay = group.get("weight_decay")
+        if decay:
+            if group.get("decoupled_weight_decay", self.decoupled_weight_decay):
+                p *= 1 - group["lr"] * decay
+            else:
+                g = g + decay * p
+        self.update(xp, p, g, state, group, now)
+
+    def sparse_gradient(self, g: SparseArray, group: dict[str, Any]) -> Any:
+        """What update is to have for a sparse gradient.
+
+        Itself, where only the rows that it names change: update then gets those, of everything.
+        """
+        raise RuntimeError(
+            f"{type(self).__name__} does not support sparse gradients, please consider SparseAdam "
+            "instead (or SGD or Adagrad)"
+        )
+
+    def gradient(self, p: Tensor, group: dict[str, Any]) -> Any:
+        """The array of p's gradient as `update` takes it; raises if it takes none like that."""
+        g = p._grad._a  # type: ignore[union-attr]
+        return self.sparse_gradient(g, group) if isinstance(g, SparseArray) else g
+
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Change all parameters that have a gradient.  closure() recomputes the loss first."""
         loss = None
         if closure is not None:
             with enable_grad():
                 loss = closure()
-        for group in self.param_groups:
-            for p in group["params"]:
-                if p._grad is not None:
-                    self._step_one(p, group)
+        if self.defaults.get("differentiable"):
+            with enable_grad():
+                for group in self.param_groups:
+                    for p in group["params"]:
+                        if p.grad is not None:
+                            on_tensor(self, p, group)
+            return loss
+        # All gradients are looked at before anything changes.
+        work = [
+            (p, self.gradient(p, group), options)
+            for group in self.param_groups
+            for options in (_numbers(group),)
+            for p in group["params"]
+            if p._grad is not None
+        ]
+        with no_grad():
+            for p, g, options in work:
+                on_array(self, p, g, options)
         return loss
-
-    def _step_one(self, p: Tensor, group: dict[str, Any]) -> None:
-        state = self.state.get(p, {})
-        fresh = not state
-        if fresh:
-            state = self.init_state(p, group)
-            if state:
-                self.state[p] = state
-        a, g = p._a, p._grad._a  # type: ignore[union-attr]
-        xp = backend.of(a)
-        arrays = {k: v._a if isinstance(v, Tensor) else v for k, v in state.items()}
-        arrays["fresh"] = fresh
-        if "step" in state:
-            state["step"]._a += 1
-            arrays["step"] = int(state["step"]._a)
-        if a.dtype in _HALF:  # computed in float32 and rounded once
-            exact = {k: _widened(v) for k, v in arrays.items()}
-            p32 = a.astype(dtypes.float32.np)
-            self._update(xp, p32, g.astype(p32.dtype), exact, group)
-            a[...] = p32
-            for k, v in arrays.items():
-                if getattr(v, "dtype", None) in _HALF:
-                    v[...] = exact[k]
-        elif a.dtype.kind == "c":  # the real and imaginary parts are parameters of their own
-            self._update(xp, _as_real(a), _as_real(g), {k: _as_real(v) for k, v in arrays.items()},
-                         group)  # fmt: skip
-        else:
-            self._update(xp, a, g, arrays, group)
-        writes.stamp(a)
-
-    def _update(self, xp: Any, p: Any, g: Any, arrays: Any, group: dict[str, Any]) -> None:
-        def temp(i: int) -> Any:
-            return self._temporary(xp, p, i)
-
-        if group.get("maximize"):
-            g = xp.negative(g, out=temp(0))
-        decay = float(group.get("weight_decay", 0))
-        if decay:
-            if group.get("decoupled_weight_decay"):
-                p *= 1 - float(group["lr"]) * decay
-            else:
-                decayed = g if group.get("maximize") else temp(0)
-                g = xp.add(g, xp.multiply(p, decay, out=temp(1)), out=decayed)
-        self.update(xp, p, g, arrays, group, temp)
-
-    def _temporary(self, xp: Any, like: Any, i: int) -> Any:
-        """Scratch memory number i in the shape of `like`; it is kept between steps."""
-        key = xp.name, like.dtype, i
-        flat = self._scratch.get(key)
-        if flat is None or flat.size < like.size:
-            flat = self._scratch[key] = xp.empty(like.size, like.dtype)
-        return flat[: prod(like.shape)].reshape(like.shape)
 
     # ---- state -----------------------------------------------------------------------------------
 
@@ -288,29 +272,18 @@ class Optimizer:
         """The state by number of the parameter, and the groups with numbers for parameters."""
         for hook in list(self._state_dict_pre_hooks.values()):
             hook(self)
-        params = list(chain.from_iterable(g["params"] for g in self.param_groups))
-        numbers: dict[Any, int] = {}
-        for p in params:
-            numbers.setdefault(p, len(numbers))
+        numbers: dict[Any, int] = {p: i for i, p in enumerate(self._params())}
         result = {
             "state": {numbers.get(p, p): s for p, s in self.state.items()},
             "param_groups": [
                 {**g, "params": [numbers[p] for p in g["params"]]} for g in self.param_groups
             ],
         }
-        for hook in list(self._state_dict_post_hooks.values()):
-            got = hook(self, result)
-            if got is not None:
-                result = got
-        return result
+        return replaced(self._state_dict_post_hooks, self, result)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take up a copy of what state_dict returned; ValueError if its groups do not match."""
-        state_dict = dict(state_dict)
-        for hook in list(self._load_state_dict_pre_hooks.values()):
-            got = hook(self, state_dict)
-            if got is not None:
-                state_dict = got
+        state_dict = replaced(self._load_state_dict_pre_hooks, self, dict(state_dict))
         saved = copy.deepcopy(state_dict["param_groups"])
         if len(saved) != len(self.param_groups):
             raise ValueError(
@@ -324,14 +297,18 @@ class Optimizer:
                     f"optimizer's group: {len(theirs['params'])}, not {len(ours['params'])}"
                 )
         params = {
-            number: p
+            number: (p, theirs)
             for ours, theirs in zip(self.param_groups, saved)
             for number, p in zip(theirs["params"], ours["params"])
         }
         state: dict[Any, Any] = defaultdict(dict)
         for number, entry in state_dict["state"].items():
-            p = params.get(number)
-            state[number if p is None else p] = entry if p is None else self._fitted(entry, p)
+            if number in params:
+                p, group = params[number]
+                self._check_shapes(number, entry, p, {**self.defaults, **group})
+                state[p] = self._fitted(entry, p)
+            else:
+                state[number] = entry
         for ours, theirs in zip(self.param_groups, saved):
             theirs["params"] = ours["params"]
             if "param_names" in ours:
@@ -339,6 +316,18 @@ class Optimizer:
         self.__setstate__({"state": state, "param_groups": saved})
         for hook in list(self._load_state_dict_post_hooks.values()):
             hook(self)
+
+    def _check_shapes(self, number: Any, entry: Any, p: Tensor, group: dict[str, Any]) -> None:
+        """ValueError if saved state of a parameter can't be that of p: torch would fail in step()."""
+        for key, own in self.init_state(p, group).items():
+            got = entry.get(key)
+            if key in self.scalars or not (isinstance(own, Tensor) and isinstance(got, Tensor)):
+                continue
+            if got.shape != own.shape:
+                raise ValueError(
+                    f"loaded state dict has {key} of shape {tuple(got.shape)} for parameter {number}, "
+                    f"expected {tuple(own.shape)}: it was saved with another model"
+                )
 
     def _fitted(self, value: Any, p: Tensor, key: str | None = None) -> Any:
         """A copy of saved state, its tensors in the dtype and on the device of the parameter."""
@@ -353,55 +342,31 @@ class Optimizer:
             return type(value)(self._fitted(v, p) for v in value)
         return value
 
-    # ---- hooks -----------------------------------------------------------------------------------
 
-    def register_step_pre_hook(self, hook: Callable[..., Any]) -> Handle:
-        """Call hook(optimizer, args, kwargs) before step; it may return other (args, kwargs)."""
-        return _add(self._step_pre_hooks, hook)
-
-    def register_step_post_hook(self, hook: Callable[..., Any]) -> Handle:
-        """Call hook(optimizer, args, kwargs) after step."""
-        return _add(self._step_post_hooks, hook)
-
-    def register_state_dict_pre_hook(
-        self, hook: Callable[..., Any], prepend: bool = False
-    ) -> Handle:
-        """Call hook(optimizer) before state_dict."""
-        return _add(self._state_dict_pre_hooks, hook, prepend)
-
-    def register_state_dict_post_hook(
-        self, hook: Callable[..., Any], prepend: bool = False
-    ) -> Handle:
-        """Call hook(optimizer, state_dict), whose result replaces it."""
-        return _add(self._state_dict_post_hooks, hook, prepend)
-
-    def register_load_state_dict_pre_hook(
-        self, hook: Callable[..., Any], prepend: bool = False
-    ) -> Handle:
-        """Call hook(optimizer, state_dict), whose result is loaded instead."""
-        return _add(self._load_state_dict_pre_hooks, hook, prepend)
-
-    def register_load_state_dict_post_hook(
-        self, hook: Callable[..., Any], prepend: bool = False
-    ) -> Handle:
-        """Call hook(optimizer) after load_state_dict."""
-        return _add(self._load_state_dict_post_hooks, hook, prepend)
+def _params_and_names(given: Any) -> tuple[list[Any], list[str]]:
+    """A group's parameters, given as a Tensor, Tensors or (name, Tensor) pairs; their names."""
+    if isinstance(given, set):
+        raise TypeError(
+            "optimizer parameters need to be organized in ordered collections, but the ordering of "
+            "tensors in sets will change between runs. Please use a list instead."
+        )
+    given = [given] if isinstance(given, Tensor) else list(given)
+    names = [p[0] for p in given if isinstance(p, tuple)]
+    if names and len(names) != len(given):
+        raise ValueError(
+            "all optimizer params should be with/without names. Some param names are missing"
+        )
+    return [p[1] if isinstance(p, tuple) else p for p in given], names
 
 
-def _add(hooks: OrderedDict[int, Any], hook: Any, prepend: bool = False) -> Handle:
-    handle = Handle(hooks)
-    hooks[handle.id] = hook
-    if prepend:
-        hooks.move_to_end(handle.id, last=False)
-    return handle
+def _numbers(group: dict[str, Any]) -> dict[str, Any]:
+    """A group's options, with numbers for tensors of one element."""
+    return {k: v if k == "params" else _number(v) for k, v in group.items()}
 
 
-def _widened(v: Any) -> Any:
-    return v.astype(dtypes.float32.np) if getattr(v, "dtype", None) in _HALF else v
-
-
-def _as_real(v: Any) -> Any:
-    """A complex array as the real one of its parts.  (*) -> (*, 2)"""
-    if getattr(v, "dtype", dtypes.float32.np).kind != "c":
-        return v
-    return v.reshape(*v.shape, 1).view(v.real.dtype)
+def _number(v: Any) -> Any:
+    if isinstance(v, Tensor):
+        return v.item()
+    if type(v) is tuple:
+        return tuple(map(_number, v))
+    return v

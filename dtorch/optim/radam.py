@@ -3,9 +3,7 @@
 # mypy: disallow-untyped-defs=False
 from __future__ import annotations
 
-from math import sqrt
-
-from .adam import ema, ema_squared
+from .adam import ema
 from .optimizer import Optimizer, check_options, counter, zeros_like
 
 
@@ -28,22 +26,21 @@ class RAdam(Optimizer):
     def init_state(self, p, group):
         return {"step": counter(), "exp_avg": zeros_like(p), "exp_avg_sq": zeros_like(p)}
 
-    def update(self, xp, p, g, state, group, temp):
+    def prepare(self, p, state, group):
+        """The step size, and whether the step is divided by sqrt(v)."""
         (beta1, beta2), t = group["betas"], state["step"]
-        m, v, step = state["exp_avg"], state["exp_avg_sq"], temp(1)
-        ema(xp, m, g, beta1, step)
-        ema_squared(xp, v, g, beta2, step)
-        factor = float(group["lr"]) / (1 - beta1**t)
+        lr = group["lr"] / (1 - beta1**t)
         longest = 2 / (1 - beta2) - 1  # of the approximated simple moving average
         length = longest - 2 * t * beta2**t / (1 - beta2**t)
-        if length > 5:
-            above = (length - 4) * (length - 2) * longest
-            below = (longest - 4) * (longest - 2) * length
-            factor *= sqrt(above / below) * sqrt(1 - beta2**t)
-            xp.sqrt(v, out=step)
-            step += group["eps"]
-            xp.divide(m, step, out=step)
-            step *= factor
-        else:
-            xp.multiply(m, factor, out=step)
-        p -= step
+        if length <= 5:
+            return lr, False
+        above = (length - 4) * (length - 2) * longest
+        below = (longest - 4) * (longest - 2) * length
+        return lr * (above / below * (1 - beta2**t)) ** 0.5, True
+
+    def update(self, xp, p, g, state, group, now):
+        (beta1, beta2), (lr, adaptive) = group["betas"], now
+        m, v = state["exp_avg"], state["exp_avg_sq"]
+        ema(xp, m, g, beta1)
+        ema(xp, v, g * g, beta2)
+        p -= lr * (m / (xp.sqrt(v) + group["eps"]) if adaptive else m)

@@ -3,7 +3,7 @@
 # mypy: disallow-untyped-defs=False
 from __future__ import annotations
 
-from .adam import ema, ema_squared
+from .adam import ema
 from .optimizer import Optimizer, check_options, counter, zeros_like
 
 
@@ -29,20 +29,17 @@ class RMSprop(Optimizer):
         names += ["momentum_buffer"] * (group["momentum"] > 0) + ["grad_avg"] * group["centered"]
         return {"step": counter(), **{name: zeros_like(p) for name in names}}
 
-    def update(self, xp, p, g, state, group, temp):
-        alpha, v, step = group["alpha"], state["square_avg"], temp(1)
-        ema_squared(xp, v, g, alpha, step)
+    def update(self, xp, p, g, state, group, now):
+        alpha, v = group["alpha"], state["square_avg"]
+        ema(xp, v, g * g, alpha)
         if group["centered"]:
             mean = state["grad_avg"]
-            ema(xp, mean, g, alpha, step)
-            v = xp.subtract(v, xp.multiply(mean, mean, out=step), out=step)
-        xp.sqrt(v, out=step)
-        step += group["eps"]
-        xp.divide(g, step, out=step)
+            ema(xp, mean, g, alpha)
+            v = v - mean * mean
+        step = g / (xp.sqrt(v) + group["eps"])
         if group["momentum"] > 0:
             b = state["momentum_buffer"]
             b *= group["momentum"]
             b += step
-            step[...] = b
-        step *= float(group["lr"])
-        p -= step
+            step = b
+        p -= group["lr"] * step

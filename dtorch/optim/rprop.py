@@ -27,12 +27,11 @@ class Rprop(Optimizer):
         size = zeros_like(p, complex(lr, lr) if p.is_complex() else lr)
         return {"step": counter(), "prev": zeros_like(p), "step_size": size}
 
-    def update(self, xp, p, g, state, group, temp):
+    def update(self, xp, p, g, state, group, now):
         (shrink, grow), before, size = group["etas"], state["prev"], state["step_size"]
-        product = xp.multiply(g, before, out=temp(1))
+        product = g * before
         turned = product < 0
-        size *= xp.where(turned, shrink, xp.where(product > 0, grow, 1)).astype(p.dtype)
-        xp.clip(size, *group["step_sizes"], out=size)
-        before[...] = g
-        before[turned] = 0  # after a step too far, the next one starts anew
-        p -= xp.multiply(xp.sign(before, out=product), size, out=product)
+        larger = xp.where(product > 0, grow * size, size)
+        size[...] = xp.clip(xp.where(turned, shrink * size, larger), *group["step_sizes"])
+        before[...] = xp.where(turned, 0, g)  # after a step too far, the next one starts anew
+        p -= xp.sign(before) * size

@@ -27,14 +27,24 @@ class SGD(Optimizer):
     def init_state(self, p, group):
         return {"momentum_buffer": zeros_like(p)} if group["momentum"] else {}
 
-    def update(self, xp, p, g, state, group, temp):
-        momentum, step = group["momentum"], temp(1)
+    def sparse_gradient(self, g, group):
+        if group["weight_decay"]:
+            raise RuntimeError(
+                "SGD: weight_decay changes every row, it can't go with sparse gradients"
+            )
+        return g.to_dense() if group["momentum"] else g
+
+    def prepare(self, p, state, group):
+        return 1 if state["fresh"] else 1 - group["dampening"]
+
+    def update(self, xp, p, g, state, group, weight):
+        momentum = group["momentum"]
         if momentum:
             b = state["momentum_buffer"]
-            if state["fresh"]:
-                b[...] = g
+            b *= momentum
+            if weight == 1:
+                b += g
             else:
-                b *= momentum
-                b += xp.multiply(g, 1 - group["dampening"], out=step)
-            g = xp.add(g, xp.multiply(b, momentum, out=step), out=step) if group["nesterov"] else b
-        p -= xp.multiply(g, float(group["lr"]), out=step)
+                xp.add_scaled(b, g, weight)
+            g = g + momentum * b if group["nesterov"] else b
+        xp.add_scaled(p, g, -group["lr"])

@@ -9,14 +9,14 @@ contiguous and on the CPU.
 from __future__ import annotations
 
 import pickle
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, cast
 
 from dtorch.core.backend import cpu
 
+from .transport import CommonMemory, Transport, cut
 from .work import Steps
-
-if TYPE_CHECKING:
-    from .transport import Transport
 
 UFUNCS = {
     "sum": "add", "avg": "add", "product": "multiply", "min": "minimum", "max": "maximum",
@@ -27,20 +27,25 @@ _BLOCK = 1 << 16  # elements: a block of each rank's part stays in the cache whi
 SMALL = 1 << 14  # bytes up to which everybody gets everything and reduces it all: one step, not two
 
 
-def reduce_tree(parts: Any, op: str, out: Any) -> None:
-    """Reduce parts: (ranks, n) into out: (n,), overwriting parts; halves in float32."""
+def reduce_tree(op: str, parts: Any, *outs: Any) -> None:
+    """Reduce parts: (ranks, n) into each of outs: (n,), overwriting parts; halves in float32."""
     ufunc = getattr(cpu, UFUNCS[op])
-    half = out.dtype.itemsize == 2 and out.dtype.kind in "fV"
-    for start in range(0, out.size, _BLOCK):
+    like = parts[0]
+    half = like.dtype.itemsize == 2 and like.dtype.kind in "fV"
+    for start in range(0, like.size, _BLOCK):
         rows = [part[start : start + _BLOCK] for part in parts]
+        first, *others = [out[start : start + _BLOCK] for out in outs]
         if half:
             rows = [row.astype(cpu.float32) for row in rows]
         while len(rows) > 1:
             pairs = zip(rows[::2], rows[1::2])
             odd = rows[-1:] if len(rows) % 2 else []
-            rows = [ufunc(a, b, out=a) for a, b in pairs] + odd
-        total = rows[0] if op != "avg" else rows[0] / len(parts)
-        out[start : start + _BLOCK] = total
+            # The last sum of all goes to its place at once.
+            into = first if len(rows) == 2 and not half else None
+            rows = [ufunc(a, b, out=a if into is None else into) for a, b in pairs] + odd
+        total = rows[0] if op != "avg" else cpu.divide(rows[0], len(parts), out=rows[0])
+        for out in (first, *others):
+            out[...] = total
 
 
 def slices(size: int, n: int) -> list[int]:
@@ -51,26 +56,34 @@ def slices(size: int, n: int) -> list[int]:
 
 def all_reduce(t: Transport, x: Any, op: str) -> Steps:
     """x: (n,), in place."""
+    if t.common_memory:
+        yield cast("CommonMemory", t).all_reduce(x, partial(reduce_tree, op))
+        return
     if x.nbytes <= SMALL:
         parts = cpu.empty((t.size, x.size), x.dtype)
         yield t.all_gather(x, parts.reshape(-1), [x.size] * t.size)
-        reduce_tree(parts, op, x)
+        reduce_tree(op, parts, x)
+        return
+    if t.several_nodes:
+        from . import by_nodes  # made of the functions here
+
+        yield from by_nodes.all_reduce(t, x, op)
         return
     # Rank i reduces slice i of everybody's x, then everybody gets everybody's slice.
     counts = slices(x.size, t.size)
     mine = counts[t.rank]
     parts = cpu.empty((t.size, mine), x.dtype)
     yield t.all_to_all(x, counts, parts.reshape(-1), [mine] * t.size)
-    done = cpu.empty(mine, x.dtype)
-    reduce_tree(parts, op, done)
+    done = cut(x, counts)[t.rank]
+    reduce_tree(op, parts, done)
     yield t.all_gather(done, x, counts)
 
 
-def reduce_scatter(t: Transport, x: Any, out: Any, op: str) -> Steps:
-    """x: (ranks * n,), out: (n,)"""
+def reduce_scatter(t: Transport, x: Any, counts: Sequence[int], out: Any, op: str) -> Steps:
+    """x: counts[i] elements for rank i, out: counts[this rank] elements"""
     parts = cpu.empty((t.size, out.size), x.dtype)
-    yield t.all_to_all(x, [out.size] * t.size, parts.reshape(-1), [out.size] * t.size)
-    reduce_tree(parts, op, out)
+    yield t.all_to_all(x, counts, parts.reshape(-1), [out.size] * t.size)
+    reduce_tree(op, parts, out)
 
 
 def reduce(t: Transport, x: Any, op: str, root: int) -> Steps:
@@ -78,15 +91,23 @@ def reduce(t: Transport, x: Any, op: str, root: int) -> Steps:
     parts = cpu.empty((t.size, x.size), x.dtype) if t.rank == root else None
     yield t.gather(x, None if parts is None else parts.reshape(-1), root)
     if parts is not None:
-        reduce_tree(parts, op, x)
+        reduce_tree(op, parts, x)
+
+
+def all_gather_number(t: Transport, number: int, into: list[int]) -> Steps:
+    """Put every rank's number, of 64 bits, into the list, by rank."""
+    if t.common_memory:
+        yield cast("CommonMemory", t).exchange(number, into)
+        return
+    numbers = cpu.empty(t.size, cpu.int64)
+    yield t.all_gather(cpu.array([number], cpu.int64), numbers, [1] * t.size)
+    into.extend(numbers.tolist())
 
 
 def all_gather_bytes(t: Transport, data: bytes, into: list[bytes]) -> Steps:
     """Put every rank's data, of any length, into the list, by rank."""
-    size = cpu.array([len(data)], cpu.int64)
-    sizes = cpu.empty(t.size, cpu.int64)
-    yield t.all_gather(size, sizes, [1] * t.size)
-    counts = sizes.tolist()
+    counts: list[int] = []
+    yield from all_gather_number(t, len(data), counts)
     everything = cpu.empty(sum(counts), cpu.uint8)
     yield t.all_gather(cpu.frombuffer(data, cpu.uint8), everything, counts)
     start = 0

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from dtorch.core.backend import of as backend_of
 from dtorch.core.device import of as device_of
+from dtorch.core.graph import writes
+from dtorch.core.tensor import Tensor, wrap
 
 
 def assign(order: Iterable[int], arrays: Sequence[Any], cap: int, first: int) -> list[list[int]]:
@@ -39,23 +41,31 @@ def unflatten(flat: Any, arrays: Sequence[Any]) -> None:
     start = 0
     for a in arrays:
         a[...] = flat[start : start + a.size].reshape(a.shape)
+        writes.stamp(a)
         start += a.size
 
 
 class Bucket:
-    """The memory of some parameters' gradients; in the last one, of a number for each parameter.
+    """The memory of some parameters' gradients; in the last one, of some further numbers.
 
     views: for each parameter, by its index, its part of `flat`, in its shape
-    used: (number of parameters,) in the last bucket of all, (0,) in the others
+    grads: the part of `flat` that holds gradients
+    numbers: (extra,) the rest of `flat`; where that is in half precision, which is too little for
+        them, float32 of their own
     pending: the parameters whose gradients are not there yet
+    zeros: makes its memory, of a size and like an array
     """
 
-    def __init__(self, indices: Sequence[int], params: Sequence[Any], extra: int) -> None:
+    def __init__(self, indices: Sequence[int], params: Sequence[Any], extra: int,
+                 zeros: Callable[[int, Any], Any]) -> None:  # fmt: skip
         arrays = {i: params[i]._a for i in indices}
         first = arrays[indices[0]]
         size = sum(a.size for a in arrays.values())
-        self.flat = backend_of(first).zeros(size + extra, first.dtype)
-        self.used = self.flat[size:]
+        half = first.dtype.itemsize == 2
+        self.flat = zeros(size if half else size + extra, first)
+        self.grads, self.numbers = self.flat[:size], self.flat[size:]
+        if half:
+            self.numbers = backend_of(first).zeros(extra, "float32")
         self.views: dict[int, Any] = {}
         start = 0
         for i, a in arrays.items():
@@ -65,3 +75,36 @@ class Bucket:
 
     def reset(self) -> None:
         self.pending = set(self.views)
+
+
+class GradBucket:
+    """A bucket as communication hooks see it."""
+
+    def __init__(self, index: int, last: bool, flat: Any, params: Sequence[Tensor]) -> None:
+        self._index, self._last = index, last
+        self._buffer = wrap(flat)
+        self._params = list(params)
+
+    def index(self) -> int:
+        """Its number, in the order in which buckets are communicated."""
+        return self._index
+
+    def is_last(self) -> bool:
+        return self._last
+
+    def parameters(self) -> list[Tensor]:
+        return self._params
+
+    def buffer(self) -> Tensor:
+        """All of its gradients end to end; one dimension.  Hooks may change it."""
+        return self._buffer
+
+    def set_buffer(self, buffer: Tensor) -> None:
+        """Another tensor in its place, as of another dtype."""
+        self._buffer = buffer
+
+    def gradients(self) -> list[Tensor]:
+        """The gradient of each parameter: a view of the buffer."""
+        sizes = [p.numel() for p in self._params]
+        parts = self._buffer.split(sizes)
+        return [part.view(p.shape) for part, p in zip(parts, self._params)]

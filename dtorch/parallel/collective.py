@@ -2,34 +2,45 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
-import os
-import sys
-from collections.abc import Sequence
+from contextvars import ContextVar
 from typing import Any, NamedTuple
 
-_PACKAGE = os.path.dirname(os.path.dirname(__file__)) + os.sep
+from .callsite import CallSite
+
+LABEL: ContextVar[str] = ContextVar("label", default="")  # what collectives are called meanwhile
 
 
 class Collective(NamedTuple):
-    """One collective of one rank.  All fields but `line` must be the same on every rank."""
+    """One collective of one rank.  All fields but `site` must be the same on every rank."""
 
-    seq: int  # the how-manieth of its group
+    seq: int  # the how-manieth of its group; 0 for a message
     op: str
-    name: str  # of the tensor or bucket, where it has one
+    name: str  # of the tensor or bucket, where it has one; a message's peer and tag
     shape: tuple[int, ...] | None  # None: may differ between ranks
     dtype: str
     reduce: str
     root: int  # rank within the group; -1: no root
-    line: str  # file:line of the user's call; may differ
+    site: CallSite  # of the user's call; may differ
 
-    def fingerprint(self) -> bytes:
-        """16 bytes that differ between ranks (all but certainly) when what must agree does not."""
-        return hashlib.blake2b(repr(self[:-1]).encode(), digest_size=16).digest()
+    def what(self) -> tuple[Any, ...]:
+        """What must agree, but for the number."""
+        return self[1:-1]
 
-    def __str__(self) -> str:
-        words = [f"#{self.seq} {self.op}"]
-        if self.name:
+    def fingerprint(self) -> int:
+        """A number of 63 bits for the ranks to compare.
+
+        The upper 31 differ (all but certainly) where what must agree does not.  The lower 32 are
+        the key of the call site, of collectives without a name.
+        """
+        agreed = (_digest(self[1:-1]) + self.seq * 0x9E3779B1) & 0x7FFFFFFF
+        return agreed << 32 | (0 if self.name else self.site.key)
+
+    def title(self) -> str:
+        """What it is, without the line."""
+        words = [f"#{self.seq} {self.op}" if self.seq else self.op]
+        if self.name and self.seq:
             words.append(repr(self.name))
         if self.shape is not None:
             words.append(f"{self.dtype}{list(self.shape)}")
@@ -37,30 +48,18 @@ class Collective(NamedTuple):
             words.append(self.reduce)
         if self.root >= 0:
             words.append(f"root {self.root}")
-        return f"{' '.join(words)} at {self.line}"
+        if not self.seq:
+            words.append(self.name)
+        return " ".join(words)
+
+    def __str__(self) -> str:
+        return f"{self.title()} at {self.site.line}"
 
 
-def user_line() -> str:
-    """file:line of the innermost caller outside of dtorch."""
-    frame: Any = sys._getframe(1)
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
-        frame = frame.f_back
-    if frame.f_code.co_filename.startswith(_PACKAGE):
-        return "the end of the program"
-    return f"{frame.f_code.co_filename}:{frame.f_lineno}"
+@functools.lru_cache(4096)
+def _digest(what: tuple[Any, ...]) -> int:
+    digest = hashlib.blake2b(repr(what).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little")
 
 
-def mismatch(group: str, records: Sequence[Collective]) -> RuntimeError:
-    """The error for ranks of a group that ask for different collectives: every side, every line."""
-    sides: dict[str, list[int]] = {}
-    for rank, record in enumerate(records):
-        sides.setdefault(str(record), []).append(rank)
-    told = "\n".join(
-        f"  rank{'s' if len(ranks) > 1 else ''} {', '.join(map(str, ranks))}: {record}"
-        for record, ranks in sides.items()
-    )
-    return RuntimeError(
-        f"the ranks of group {group!r} disagree on their next collective:\n{told}\n"
-        "No data was exchanged.  Every rank must call the same collectives in the same order, with "
-        "equal shapes, dtypes, reductions and roots."
-    )
+dtype_name = functools.cache(str)  # NumPy takes 5 us to find it

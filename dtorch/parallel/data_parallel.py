@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from dtorch.core.device import namespace
+from dtorch.core.modes import is_grad_enabled
 from dtorch.core.tensor import Tensor
 from dtorch.nn.modules.module import Module
 
@@ -26,7 +27,9 @@ class DataParallel(Module):
     dim: the dimension of inputs and outputs that is split
 
     Without a GPU and without device_ids, the module simply runs.  Raises RuntimeError where the
-    module isn't on the first device.
+    module isn't on the first device; with one device, it is moved there.
+
+    A subclass may have its own replicate, scatter, parallel_apply and gather.
     """
 
     def __init__(
@@ -42,11 +45,42 @@ class DataParallel(Module):
         self.device_ids = _all_gpus() if device_ids is None else list(device_ids)
         first = self.device_ids[0] if self.device_ids else None
         self.output_device = first if output_device is None else output_device
+        if len(self.device_ids) == 1:
+            self.module.to(as_device(first))
 
     def forward(self, *inputs: Any, **kwargs: Any) -> Any:
-        return data_parallel(
-            self.module, inputs, self.device_ids, self.output_device, self.dim, kwargs
-        )
+        if not self.device_ids:
+            return self.module(*inputs, **kwargs)
+        first = as_device(self.device_ids[0])
+        for t in (*self.module.parameters(), *self.module.buffers()):
+            if t.device != first:
+                raise RuntimeError(
+                    f"module must have its parameters and buffers on device {first} "
+                    f"(device_ids[0]) but found one of them on device: {t.device}"
+                )
+        if not inputs and not kwargs:
+            return self.module()
+        args, all_kwargs = self.scatter(inputs, kwargs, self.device_ids)
+        if len(self.device_ids) == 1:
+            return self.module(*args[0], **all_kwargs[0])
+        replicas = self.replicate(self.module, self.device_ids[: len(args)])
+        outputs = self.parallel_apply(replicas, args, all_kwargs)
+        return self.gather(outputs, self.output_device)
+
+    def replicate(self, module: Module, device_ids: Sequence[Any]) -> list[Module]:
+        return replicate(module, device_ids, not is_grad_enabled())
+
+    def scatter(self, inputs: tuple[Any, ...], kwargs: dict[str, Any] | None,
+                device_ids: Sequence[Any]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:  # fmt: skip
+        return scatter_kwargs(inputs, kwargs, device_ids, self.dim)
+
+    def parallel_apply(
+        self, replicas: Sequence[Module], inputs: Sequence[Any], kwargs: Any
+    ) -> list[Any]:
+        return parallel_apply(replicas, inputs, kwargs, self.device_ids[: len(replicas)])
+
+    def gather(self, outputs: Sequence[Any], output_device: Any) -> Any:
+        return gather(outputs, output_device, self.dim)
 
 
 def data_parallel(
@@ -57,26 +91,14 @@ def data_parallel(
     dim: int = 0,
     module_kwargs: dict[str, Any] | None = None,
 ) -> Any:
-    """What DataParallel does, as a function: module(*inputs, **module_kwargs) over devices."""
-    inputs = inputs if isinstance(inputs, tuple) else (inputs,)
-    device_ids = _all_gpus() if device_ids is None else device_ids
-    if not device_ids:
-        return module(*inputs, **(module_kwargs or {}))
-    devices = [as_device(d) for d in device_ids]
-    for t in (*module.parameters(), *module.buffers()):
-        if t.device != devices[0]:
-            raise RuntimeError(
-                f"module must have its parameters and buffers on device {devices[0]} "
-                f"(device_ids[0]) but found one of them on device: {t.device}"
-            )
-    if not inputs and not module_kwargs:
-        return module()
-    args, kwargs = scatter_kwargs(inputs, module_kwargs, devices, dim)
-    if len(args) == 1:
-        return module(*args[0], **kwargs[0])
-    replicas = replicate(module, devices[: len(args)])
-    outputs = parallel_apply(replicas, args, kwargs, devices[: len(args)])
-    return gather(outputs, devices[0] if output_device is None else output_device, dim)
+    """What DataParallel does, as a function: module(*inputs, **module_kwargs) over devices.
+
+    inputs: a tuple, the only argument, or None for none; output_device: -1 is the CPU, as in torch
+    """
+    if not isinstance(inputs, tuple):
+        inputs = () if inputs is None else (inputs,)
+    output = "cpu" if output_device == -1 else output_device
+    return DataParallel(module, device_ids, output, dim)(*inputs, **(module_kwargs or {}))
 
 
 def replicate(network: Module, devices: Sequence[Any], detach: bool = False) -> list[Module]:

@@ -43,6 +43,8 @@ _STARTERS = (
     _Row("torchrun", "TORCHELASTIC_RUN_ID", *_TORCH),
     _Row("env", "RANK", *_TORCH),
     _Row("openmpi", "OMPI_COMM_WORLD_RANK", *_OMPI),
+    _Row("jsrun", "JSM_NAMESPACE_RANK", *(f"JSM_NAMESPACE_{name}" for name in
+                                          ("RANK", "SIZE", "LOCAL_RANK", "LOCAL_SIZE"))),
     _Row("hydra", "MPI_LOCALRANKID", "PMI_RANK", "PMI_SIZE", "MPI_LOCALRANKID", "MPI_LOCALNRANKS"),
     _Row("slurm-pmi2", "SLURM_STEP_ID", "PMI_RANK", "PMI_SIZE", "SLURM_LOCALID",
          "SLURM_STEP_TASKS_PER_NODE"),

@@ -20,19 +20,19 @@ def as_device(d: Any) -> device:
 
 def to_device(value: Any, d: Any) -> Any:
     """The value with all tensors in it (in lists, tuples and dicts) on device d."""
-    return _map(lambda t: t.to(d), value)
+    return map_tensors(lambda t: t.to(d), value)
 
 
-def _map(function: Callable[[Any], Any], value: Any) -> Any:
+def map_tensors(function: Callable[[Any], Any], value: Any) -> Any:
     """The value with function(tensor) for each tensor in it."""
     if isinstance(value, Tensor):
         return function(value)
     if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return type(value)(*(_map(function, v) for v in value))
+        return type(value)(*(map_tensors(function, v) for v in value))
     if isinstance(value, (list, tuple)):
-        return type(value)(_map(function, v) for v in value)
+        return type(value)(map_tensors(function, v) for v in value)
     if isinstance(value, dict):
-        return type(value)((k, _map(function, v)) for k, v in value.items())
+        return type(value)((k, map_tensors(function, v)) for k, v in value.items())
     return value
 
 
@@ -51,7 +51,7 @@ def scatter(inputs: Any, target_gpus: Devices, dim: int = 0) -> tuple[Any, ...]:
         pieces[t] = [p.to(d) for p, d in zip(t.chunk(len(devices), dim), devices)]
         return t
 
-    _map(cut, inputs)
+    map_tensors(cut, inputs)
     counts = {len(p) for p in pieces.values()}
     if len(counts) > 1:
         raise RuntimeError(
@@ -61,7 +61,7 @@ def scatter(inputs: Any, target_gpus: Devices, dim: int = 0) -> tuple[Any, ...]:
     n = counts.pop() if counts else len(devices)
 
     def part(i: int) -> Any:
-        return _map(lambda t: pieces[t][i], inputs)
+        return map_tensors(lambda t: pieces[t][i], inputs)
 
     return tuple(map(part, range(n)))
 

@@ -6,13 +6,21 @@ import datetime
 import time
 from collections import deque
 from collections.abc import Callable, Generator
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+from dtorch.core import env
+
+from .flight import Entry, FlightRecorder
+from .future import Future
+
+if TYPE_CHECKING:
+    from .watch import Watch
 
 Seconds = float | datetime.timedelta | None
 
 
 class DistError(RuntimeError):
-    """Communication failed: a deadline has passed, or another rank is gone."""
+    """Communication failed: the ranks disagree, a deadline has passed, or another rank is gone."""
 
 
 class Request(Protocol):
@@ -33,22 +41,31 @@ Steps = Generator[Request, None, None]
 
 
 class Work:
-    """A collective under way: the handle that the asynchronous calls return."""
+    """A collective under way: the handle that the asynchronous calls return.
 
-    def __init__(self, engine: Engine, what: Any, steps: Steps, timeout: float) -> None:
+    entry: what the flight recorder notes of it
+    """
+
+    def __init__(self, engine: Engine, entry: Entry, steps: Steps, timeout: float) -> None:
         self._engine = engine
-        self._what = what
+        self.entry = entry
         self._steps = steps
         self._timeout = timeout
         self._request: Request | None = None
-        self._done = False
+        self._done = self._told = False
         self._error: Exception | None = None
         self._afterwards: list[Callable[[], None]] = []
+        self._future: Future[list[Any]] | None = None
+        self._result: list[Any] = []
         self.request: Any = None  # a receive's, which knows its source
 
+    def gives(self, tensors: list[Any]) -> None:
+        """Say which tensors have their values when it is done."""
+        self._result = tensors
+
     def then(self, function: Callable[[], None]) -> None:
-        """Call a function when it is done (at once if it is)."""
-        if self._done:
+        """Call a function when it is done without an error (at once if it is, and has been told)."""
+        if self._told:
             function()
         else:
             self._afterwards.append(function)
@@ -62,22 +79,40 @@ class Work:
                 self._request = next(self._steps)
                 self._engine.moves += 1
             except StopIteration:
-                for function in self._afterwards:
-                    function()
                 self._done = True
             except Exception as error:  # noqa: BLE001 (wait() raises it, where the user can see it)
                 self._error, self._done = error, True
         return True
 
+    def conclude(self) -> None:
+        """Tell those who asked that it is done.  They may start and wait for others."""
+        self._told = True
+        if self._error is None:
+            try:
+                for function in self._afterwards:
+                    function()
+            except Exception as error:  # noqa: BLE001 (as in advance)
+                self._error = error
+        if self._future is not None:
+            self._settle(self._future)
+
+    def _settle(self, future: Future[list[Any]]) -> None:
+        if self._error is not None:
+            future.set_exception(self._error)
+        else:
+            future.set_result(self._result)
+
     def wait(self, timeout: Seconds = None) -> bool:
         """Return True when it is done; DistError after `timeout` (the group's unless given)."""
         self._engine.wait(self, self._timeout if timeout is None else seconds(timeout))
         if self._error is not None:
-            raise self._error
+            raise self._engine.failure(self._error)
         return True
 
     def is_completed(self) -> bool:
         self._engine.poll()
+        if self._done:
+            self._engine.tell(self)
         return self._done
 
     def is_success(self) -> bool:
@@ -86,13 +121,38 @@ class Work:
     def exception(self) -> Exception | None:
         return self._error
 
+    def synchronize(self) -> None:
+        """wait(): values are there when it is done, also those on a GPU."""
+        self.wait()
+
+    def result(self) -> list[Any]:
+        """The tensors that it has changed, once it is done."""
+        self.wait()
+        return self._result
+
+    def source_rank(self) -> int:
+        """The rank in the group that a received tensor came from."""
+        if self.request is None or not hasattr(self.request, "source"):
+            raise RuntimeError("sourceRank() may only be called on work of a receive")
+        self.wait()
+        return self.request.source
+
+    def get_future(self) -> Future[list[Any]]:
+        """The future of result()."""
+        if self._future is None:
+            self._future = Future()
+            self._future._drive = lambda: self._engine.wait(self, self._timeout)
+            if self._told:
+                self._settle(self._future)
+        return self._future
+
     @property
     def patience(self) -> int:
         return self._request.patience if self._request is not None else 0
 
-    def late(self, timeout: float) -> DistError:
-        waits = f"; waiting for {self._request.missing()}" if self._request is not None else ""
-        return DistError(f"no end after {timeout:g} s of {self._what}{waits}")
+    def missing(self) -> str:
+        """Who or what it waits for, as far as the transport can tell."""
+        return self._request.missing() if self._request is not None else "nobody"
 
 
 class Engine:
@@ -101,33 +161,94 @@ class Engine:
     The works of one lane (a group's collectives) run strictly one after the other.  A transport
     sees them in the order in which they were started, which is the same on every rank, however many
     are asynchronous and whenever they are polled.
+
+    clock: the seconds that deadlines are counted in; a rehearsal's are not real ones
+    flight: the record of what this rank (its number in the world) has done
+    watch: knows what the others are doing, where it has been given
+    waiting: what this rank waits for, or has waited for in vain
+    waited: seconds of its waits that are over
     """
 
-    def __init__(self, pause: Callable[[bool], None]) -> None:
+    def __init__(
+        self,
+        pause: Callable[[bool], None],
+        clock: Callable[[], float] = time.monotonic,
+        rank: int = 0,
+    ) -> None:
         self._pause = pause
+        self.clock = clock
+        self.flight = FlightRecorder(rank)
+        self.watch: Watch | None = None
+        self.waiting: Work | None = None
+        self.waited = self._began = 0.0
+        self._patience = env.STALL_TIMEOUT.seconds()
         self.moves = 0  # movements started so far
-        self._lanes: list[deque[Work]] = []
+        self._held: list[Work] | None = None  # those started since hold(), in order
+        self._lanes: dict[int, deque[Work]] = {}  # by id: those that have something under way
         self.broken: DistError | None = None
 
     def start(self, work: Work, lane: deque[Work]) -> Work:
         if self.broken is not None:
             raise self.broken
         lane.append(work)
-        if len(lane) == 1:
-            self._lanes.append(lane)
+        self._lanes[id(lane)] = lane
+        if self._held is not None:
+            self._held.append(work)
         self.poll()
         return work
 
+    def hold(self) -> None:
+        """What is started from now on is told to be done only by release(), or to who waits for it.
+
+        What is told may start further works, and all ranks must start theirs in the same order,
+        whichever is done first on which rank.
+        """
+        self._held = [] if self._held is None else self._held
+
+    def release(self) -> None:
+        """Wait for all that has been held, and for what that starts, in the order of the starts."""
+        try:
+            while self._held:
+                self.wait(self._held[0], self._held[0]._timeout)
+        finally:
+            self._held = None
+
+    def tell(self, work: Work) -> None:
+        """Tell that a work is done, if that has been held."""
+        if self._held is not None and work in self._held:
+            self._held.remove(work)
+            work.conclude()
+
     def poll(self) -> None:
         """Let everything go on as far as it can, without waiting."""
-        for lane in tuple(self._lanes):
+        for lane in tuple(self._lanes.values()):
             while lane and lane[0].advance():
-                lane.popleft()
+                work = lane.popleft()
+                if self._held is None or work not in self._held:
+                    work.conclude()
             if not lane:
-                self._lanes.remove(lane)
+                self._lanes.pop(id(lane), None)
 
     def wait(self, work: Work, timeout: float) -> None:
-        deadline = time.monotonic() + timeout
+        if not work._done:
+            outer = self.waiting
+            if outer is None:
+                self._began = self.clock()
+            self.waiting = work
+            self._wait(work, timeout)
+            self.waiting = outer  # after an error it stays, for others who ask later
+            if outer is None:
+                self.waited += self.clock() - self._began
+        self.tell(work)
+
+    def time_waited(self) -> float:
+        """Seconds that this rank has waited so far, also in the wait it may be in right now."""
+        now = self.clock() - self._began if self.waiting is not None else 0.0
+        return self.waited + now
+
+    def _wait(self, work: Work, timeout: float) -> None:
+        start = self.clock()
+        silent = self.watch is not None  # until it has been told once who holds this up
         rounds, moves = 0, self.moves
         while not work._done:
             self.poll()
@@ -135,16 +256,33 @@ class Engine:
                 return
             if moves != self.moves:
                 rounds, moves = 0, self.moves
-            if time.monotonic() > deadline or self.broken is not None:
+            waited = self.clock() - start
+            if waited >= timeout or self.broken is not None:
                 # What is half exchanged can't be taken up again.
-                self.broken = self.broken or work.late(timeout)
-                raise self.broken
-            self._pause(any(rounds < lane[0].patience for lane in self._lanes))
+                self.broken = self.broken or self._late(work, timeout)
+                raise self.failure(self.broken)
+            if silent and waited >= self._patience:
+                silent = False
+                self.watch.announce(work, waited)  # type: ignore[union-attr]
+            lanes = self._lanes.values()
+            self._pause(any(rounds < lane[0].patience for lane in lanes))
             rounds += 1
+
+    def _late(self, work: Work, timeout: float) -> DistError:
+        text = f"no end after {timeout:g} s of {work.entry}; waiting for {work.missing()}"
+        if self.watch is not None:
+            text += f"; {self.watch.report(work)}"
+        return DistError(text)
+
+    def failure(self, error: Exception) -> Exception:
+        """The error to be raised; where communication has failed, with the flight record kept."""
+        if isinstance(error, DistError):
+            self.flight.attach(error)
+        return error
 
     def drain(self, timeout: float) -> None:
         """Wait for all that is under way; what failed has been, or will be, raised by wait."""
-        for lane in tuple(self._lanes):
+        for lane in tuple(self._lanes.values()):
             for work in tuple(lane):
                 self.wait(work, timeout)
 

@@ -3,7 +3,16 @@
 import importlib
 from types import ModuleType
 
-_PARTS = ["data"]
+_PARTS = [
+    "_pytree",
+    "checkpoint",
+    "cpp_extension",
+    "data",
+    "dlpack",
+    "hooks",
+    "model_zoo",
+    "safetensors",
+]
 
 
 def __getattr__(name: str) -> ModuleType:

@@ -1,5 +1,6 @@
-"""Images: datasets and transforms under torchvision's names."""
+"""Images: datasets, transforms, models and pictures under torchvision's names."""
 
-from . import datasets, transforms
+from ..version import TORCHVISION as __version__
+from . import cam, datasets, io, models, ops, transforms, utils
 
-__all__ = ["datasets", "transforms"]
+__all__ = ["cam", "datasets", "io", "models", "ops", "transforms", "utils"]

@@ -4,37 +4,37 @@ from __future__ import annotations
 
 import difflib
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+
+from dtorch_run.options import ALL, UsageError, listing
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
 
-# key -> (accepted types, how to say them); what a value may be is checked in `plan`
-KEYS: dict[str, tuple[tuple[type, ...], str]] = {
-    "nproc_per_node": ((int, str), 'a whole number, "auto", "cpu" or "gpu"'),
-    "backend": ((str,), "a string"),
-    "threads": ((int,), "a whole number"),
-    "timeout": ((int, float), "a number of seconds"),
-    "env": ((list,), 'a list of "NAME=value" strings'),
-}
 _SHIPPED = Path(__file__).with_name("configs")
 
 
-class UsageError(ValueError):
-    """The command line or a preset asks for something that can't be done."""
-
-
 def find(name: str) -> Path:
-    """The file of ``--config name``: a path, or the bare name of a preset shipped with dtorch."""
+    """The file of ``--config name``: a path, or the bare name of a preset shipped with dtorch.
+
+    Raises UsageError when there is none, with the nearest name of those shipped.
+    """
     shipped = _SHIPPED / f"{name}.toml"
-    return shipped if "/" not in name and shipped.is_file() else Path(name)
+    if "/" not in name and shipped.is_file():
+        return shipped
+    if not Path(name).exists() and not name.endswith(".toml"):
+        names = sorted(path.stem for path in _SHIPPED.glob("*.toml"))
+        hint = nearest(name, names)
+        raise UsageError(f"no preset {name!r}{hint}: give a file, or one of {', '.join(names)}")
+    return Path(name)
 
 
 def load(path: Path) -> dict[str, Any]:
-    """The options in a preset, by the names in `KEYS`.
+    """The options in a preset, by their keys in `options.ALL`.
 
     Raises UsageError for a file that can't be read, a key that isn't an option, or a wrong type.
     """
@@ -47,19 +47,26 @@ def load(path: Path) -> dict[str, Any]:
     return {_known(key, path): _typed(key, value, path) for key, value in table.items()}
 
 
+def nearest(word: str, known: Iterable[str]) -> str:
+    """ " (did you mean 'x'?)" for the most similar of the known words, empty if none is."""
+    found = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f" (did you mean {found[0]!r}?)" if found else ""
+
+
 def _known(key: str, path: Path) -> str:
-    if key in KEYS:
+    if key in ALL:
         return key
-    nearest = difflib.get_close_matches(key.replace("-", "_").lower(), KEYS, n=1, cutoff=0.5)
-    hint = f" (did you mean {nearest[0]!r}?)" if nearest else ""
-    raise UsageError(f"{path}: unknown key {key!r}{hint}; the keys are {', '.join(KEYS)}")
+    hint = nearest(key.replace("-", "_").lower(), ALL)
+    raise UsageError(f"{path}: unknown key {key!r}{hint}; the keys are {', '.join(ALL)}")
 
 
 def _typed(key: str, value: object, path: Path) -> object:
-    types, wanted = KEYS[key]
-    right = isinstance(value, types) and not isinstance(value, bool)
+    kind = ALL[key].kind
+    right = isinstance(value, kind.types) and isinstance(value, bool) == (kind.types == (bool,))
     if isinstance(value, list):
         right = right and all(isinstance(item, str) for item in value)
-    if not right:
-        raise UsageError(f"{path}: {key} must be {wanted}, got {value!r}")
+    choices = ALL[key].choices
+    if not right or (choices and value not in choices):
+        words = listing(choices) if choices else kind.words
+        raise UsageError(f"{path}: {key} must be {words}, got {value!r}")
     return value

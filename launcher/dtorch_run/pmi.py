@@ -35,12 +35,12 @@ class Pmi:
     attach to what a killed job of the same name left behind.
     """
 
-    def __init__(self, size: int, job: str) -> None:
+    def __init__(self, size: int, job: str, nodes: int = 1) -> None:
         self.size = size
         self.job = job
         self.abort: Abort | None = None
-        # (first node, number of nodes, ranks per node): all ranks are on this node
-        self._store = {"PMI_process_mapping": f"(vector,(0,1,{size}))"}
+        # (first node, number of nodes, ranks per node)
+        self._store = {"PMI_process_mapping": f"(vector,(0,{nodes},{size // nodes}))"}
         self._pending = [b""] * size
         self._spawning = [False] * size
         self._waiting: set[int] = set()

@@ -14,8 +14,11 @@ UUIDS = ["GPU-aa11", "GPU-aa22", "GPU-bb33"]
 
 @pytest.mark.parametrize(
     "value",
-    ["", "-1", "0", "1,0", "0,2,-1,1", "0,0", "0,1,1", "a", "1gpu", "0,a,1", " 1 , 2", "+1",
-     "GPU-aa11", "GPU-aa11,GPU-bb33", "GPU-aa11,GPU-aa11", "GPU-aa11,1", "MIG-x", "7"],
+    ["", "-1", "0", "1,0", "0,2,-1,1", "0,0", "0,1,1", "a", "1gpu", "0,a,1", " 1 , 2", "+1", "7",
+     "GPU-aa11", "GPU-aa11,GPU-bb33", "GPU-aa11,GPU-aa11", "GPU-aa11,1", "MIG-x", "MIG-x,MIG-y",
+     "MIG-x,GPU-aa11", "MIG-GPU-aa11/1/0", "GPU-aa11,MIG-x", "0,GPU-aa11", "NoDevFiles", "none",
+     "void", "all", ",0", "0,", "0,,1", " ", " 0", "0 ,1 ", "-2,0", "1-2", "0,1,2,3,4,5,6,7", "00,1",
+     "0x1", "1.5,2", "2ampere,1gpu", "GPU-", "gpu-aa11", " GPU-aa11", "0;1", "0:1", "1 0", "0,+0"],
 )  # fmt: skip
 def test_parse_is_torchs(value, monkeypatch):
     monkeypatch.setitem(os.environ, "CUDA_VISIBLE_DEVICES", value)

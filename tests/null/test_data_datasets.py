@@ -97,6 +97,21 @@ def test_stack_by_position_and_by_name():
         StackDataset()
 
 
+def test_stack_fetches_batches_through_its_members():
+    class Batched(Numbers):
+        def __getitems__(self, indices):
+            return [("together", self.values[i]) for i in indices]
+
+    members = Batched(1, 2, 3), Numbers(4, 5, 6)
+    assert StackDataset(*members).__getitems__([2, 0]) == [
+        (("together", 3), 6),
+        (("together", 1), 4),
+    ]
+    assert StackDataset(a=members[0], b=members[1]).__getitems__([1]) == [
+        {"a": ("together", 2), "b": 5}
+    ]
+
+
 def test_subset_fetches_batches_through_the_dataset():
     class Batched(Numbers):
         def __getitems__(self, indices):

@@ -76,6 +76,83 @@ def test_the_first_replicas_buffers_are_kept():
     assert m.num_batches_tracked.item() == 1
 
 
+def test_buffers_of_the_other_replicas_are_lost_as_are_attributes():
+    """As torch says: in-place changes of the first replica's buffers are the module's, no others."""
+
+    class Counts(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("rows", dtorch.zeros(()))
+            self.calls = 0
+
+        def forward(self, x):
+            self.rows += len(x)
+            self.calls += 1
+            return self.rows + x
+
+    m = Counts()
+    out = DataParallel(m, CPUS)(dtorch.zeros(7))
+    assert out.tolist() == [3.0] * 3 + [3.0] * 3 + [1.0]
+    assert (m.rows.item(), m.calls) == (3, 0)
+
+
+def test_hooks_see_every_part():
+    m = nn.Linear(3, 2).double()
+    seen = []
+    m.register_forward_hook(lambda module, args, out: seen.append(len(args[0])))
+    DataParallel(m, CPUS)(rows(7))
+    assert sorted(seen) == [1, 3, 3]
+
+
+def test_an_lstm_and_a_scalar_loss():
+    """Outputs that are nested tuples, and 0-d ones, which come as a vector."""
+    dtorch.manual_seed(0)
+    m, alone = nn.LSTM(3, 2, batch_first=True).double(), nn.LSTM(3, 2, batch_first=True).double()
+    alone.load_state_dict(m.state_dict())
+    x = dtorch.arange(90).reshape(6, 5, 3).double().sin()
+    out, (h, c) = DataParallel(m, CPUS, dim=0)(x)
+    expected, (eh, ec) = alone(x)
+    assert dtorch.allclose(out, expected, rtol=1e-12)
+    # The states have the batch in dim 1, but were put together along dim 0.
+    assert h.shape == c.shape == (3, 2, 2)
+    assert dtorch.allclose(h.reshape(1, 6, 2), eh, rtol=1e-12)
+
+    class Loss(nn.Module):
+        def forward(self, x):
+            return x.sum()
+
+    with pytest.warns(UserWarning, match="scalars"):
+        assert DataParallel(Loss(), CPUS)(dtorch.ones(7)).tolist() == [3, 3, 1]
+
+
+def test_one_device_and_no_inputs():
+    class Constant(nn.Module):
+        def forward(self):
+            return dtorch.ones(2)
+
+    x = rows(4)
+    m = nn.Linear(3, 2).double()
+    assert DataParallel(m, ["cpu"])(x).tolist() == m(x).tolist()
+    assert data_parallel(m, x, ["cpu"], output_device=-1).tolist() == m(x).tolist()
+    assert DataParallel(Constant(), CPUS)().tolist() == [1, 1]
+    assert data_parallel(Constant(), None, CPUS).tolist() == [1, 1]
+
+
+def test_a_subclass_may_gather_in_its_own_way():
+    class Lists(DataParallel):
+        def gather(self, outputs, output_device):
+            return outputs
+
+    assert [len(out) for out in Lists(nn.Tanh(), CPUS)(rows(7))] == [3, 3, 1]
+
+
+def test_replicas_are_detached_without_gradients():
+    m = nn.Linear(3, 2).double()
+    with dtorch.no_grad():
+        assert not DataParallel(m, CPUS)(rows(3)).requires_grad
+    assert DataParallel(m, CPUS)(rows(3)).requires_grad
+
+
 def test_modes_are_the_callers_in_every_thread():
     seen = []
 

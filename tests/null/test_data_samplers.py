@@ -118,7 +118,7 @@ def test_batch_sampler_refuses_bad_arguments():
 def test_distributed_unshuffled_is_torchs(length, ranks, drop_last):
     for rank in range(ranks):
         arguments = {"num_replicas": ranks, "rank": rank, "shuffle": False, "drop_last": drop_last}
-        ours = DistributedSampler(range(length), **arguments)
+        ours = DistributedSampler(range(length), **arguments, pad=not drop_last)
         theirs = TorchDistributedSampler(range(length), **arguments)
         assert list(ours) == list(theirs)
         assert len(ours) == len(theirs)

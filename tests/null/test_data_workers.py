@@ -87,7 +87,7 @@ def test_the_number_of_workers_never_changes_an_order():
 
 @pytest.mark.parametrize("context", ["spawn", "forkserver"])
 def test_other_start_methods(context):
-    x = dtorch.arange(10, dtype=dtorch.float64).reshape(5, 2)
+    x = dtorch.arange(20000, dtype=dtorch.float64).reshape(5, 4000)  # enough for shared memory
     loader = DataLoader(
         TensorDataset(x), batch_size=2, num_workers=2, multiprocessing_context=context
     )

@@ -180,3 +180,12 @@ def test_an_empty_batch_leaves_the_running_statistics(shape: tuple[int, ...]) ->
     assert var.tolist() == [2, 2, 2]
     assert w.grad.tolist() == [0, 0, 0]
     assert tuple(x.grad.shape) == shape
+
+
+def test_classes_are_whole_numbers_in_half_precision_too() -> None:
+    x, classes = np.ones((3, 4), np.float16), [0, 1, 3]
+    for name in ("cross_entropy", "nll_loss"):
+        expected = getattr(G, name)(torch.from_numpy(x), torch.tensor(classes))
+        got = getattr(F, name)(dtorch.from_numpy(x), dtorch.tensor(classes))
+        assert got.dtype is dtorch.float16
+        assert got.item() == expected.item()

@@ -303,3 +303,150 @@ def test_as_strided_changes_the_tensor_itself() -> None:
         (y * y).sum().backward()
         results.append((y.tolist(), x.grad.tolist()))
     assert results[0] == results[1]
+
+
+# ---- torch's finer rules -----------------------------------------------------------------------
+
+
+def outcome(lib, scene):
+    """What a scene gives: numbers, or the type of the exception."""
+    try:
+        got = scene(lib, lib.ones(3, 4, requires_grad=True))
+        return got if isinstance(got, (bool, tuple, type(None))) else got.tolist()
+    except (RuntimeError, TypeError) as error:
+        return type(error).__name__
+
+
+def write_to_a_view_of_no_grad(lib, x):
+    y = x * 2
+    with lib.no_grad():
+        v = y[0]
+    assert v.requires_grad
+    assert v.is_leaf
+    return v.mul_(x[0])
+
+
+def write_to_one_of_several_views(lib, x):
+    y = x * 2
+    return y.unbind()[1].mul_(2)
+
+
+def write_to_one_of_several_views_unrecorded(lib, x):
+    y = x * 2
+    with lib.no_grad():
+        for row in y:
+            row.mul_(2)
+    return y.detach()
+
+
+def write_to_the_base_of_several_views(lib, x):
+    y = x * 2
+    first, _ = y.chunk(2, 1)
+    y.mul_(x)
+    return first * 2
+
+
+def a_no_grad_view_is_a_constant(lib, x):
+    with lib.no_grad():
+        v = x[0]
+    (v * x[1]).sum().backward()
+    assert v.grad is None
+    return x.grad
+
+
+def a_leaf_that_stops_requiring_gets_none(lib, x):
+    y = (x * 2).sum()
+    x.requires_grad_(False)
+    y.backward()
+    return x.grad
+
+
+def data_has_a_version_of_its_own(lib, x):
+    y = x * 1
+    z = y.sin()
+    y.data[0].zero_()
+    z.sum().backward()
+    return x.grad
+
+
+def detach_shares_the_version(lib, x):
+    y = x * 1
+    z = y.sin()
+    y.detach().zero_()
+    z.sum().backward()
+
+
+def a_square_may_be_written_to(lib, x):
+    y = x**2
+    y.mul_(3)
+    y.sum().backward()
+    return x.grad
+
+
+def what_an_in_place_op_saved_is_guarded(lib, x):
+    y = x * 1
+    y.exp_()
+    y.mul_(2)
+    y.sum().backward()
+
+
+def memory_that_overlaps_in_part(lib, x):
+    y = x.detach().clone().reshape(12)
+    y[1:].add_(y[:-1])
+
+
+def a_matrix_that_the_other_needs_may_be_written_to(lib, x):
+    w = lib.ones(4, 2)
+    y = x * 1
+    z = y @ w
+    y.zero_()
+    z.sum().backward()
+    return x.grad
+
+
+SCENES = [
+    write_to_a_view_of_no_grad, write_to_one_of_several_views,
+    write_to_one_of_several_views_unrecorded, write_to_the_base_of_several_views,
+    a_no_grad_view_is_a_constant, a_leaf_that_stops_requiring_gets_none,
+    data_has_a_version_of_its_own, detach_shares_the_version, a_square_may_be_written_to,
+    what_an_in_place_op_saved_is_guarded, memory_that_overlaps_in_part,
+    a_matrix_that_the_other_needs_may_be_written_to,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("scene", SCENES, ids=lambda f: f.__name__)
+def test_scene_as_in_torch(scene):
+    mine, theirs = outcome(dtorch, scene), outcome(torch, scene)
+    assert type(mine) is type(theirs)
+    if isinstance(mine, list):
+        torch.testing.assert_close(torch.tensor(mine), torch.tensor(theirs))
+    else:
+        assert mine == theirs
+
+
+def test_tensors_given_by_name_are_seen() -> None:
+    grads = []
+    for lib in (torch, dtorch):
+        w = lib.full((3,), 2.0, requires_grad=True)
+        x: Any = lib.ones(3)
+        x.mul_(other=w)
+        (x * x).sum().backward()
+        grads.append(w.grad.tolist())
+        x = lib.arange(4.0)
+        with pytest.raises(RuntimeError, match="single memory location"):
+            x[1:].add_(other=x[:-1])
+        assert x.tolist() == [0, 1, 2, 3]
+    assert grads[0] == grads[1]
+
+
+def test_clone_in_a_memory_format() -> None:
+    for lib in (torch, dtorch):
+        x = lib.arange(6.0).reshape(2, 3).t().requires_grad_()
+        for form, strides in ((lib.preserve_format, (1, 3)), (lib.contiguous_format, (2, 1))):
+            y = x.clone(memory_format=form)
+            assert y.stride() == lib.clone(x, memory_format=form).stride() == strides
+            y.sum().backward()
+        assert x.grad.tolist() == [[2, 2]] * 3
+        assert x.detach().int().clone(memory_format=lib.contiguous_format).stride() == (2, 1)
+        with pytest.raises(TypeError, match="must be .*memory_format, not int"):
+            x.clone(memory_format=3)

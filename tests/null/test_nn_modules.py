@@ -1,7 +1,8 @@
-"""Modules: registration, state, hooks, text; layers against torch with the same weights."""
+"""Modules: registration, state, hooks, text."""
 
 import copy
 import gc
+import importlib
 import pickle
 import weakref
 
@@ -11,130 +12,6 @@ import torch
 
 import dtorch
 from dtorch import nn
-
-
-def to_ours(t):
-    a = t.detach().numpy().copy()
-    return dtorch.from_numpy(a).requires_grad_(t.requires_grad)
-
-
-def outputs(x):
-    kinds = (dtorch.Tensor, torch.Tensor)
-    return [x] if isinstance(x, kinds) else [t for y in x if y is not None for t in outputs(y)]
-
-
-R = np.random.default_rng(0)
-
-
-def x(*shape):
-    return torch.from_numpy(R.standard_normal(shape)).requires_grad_()
-
-
-def n(high, *shape):
-    return torch.from_numpy(R.integers(0, high, shape))
-
-
-# layer, its arguments, its inputs; all in float64
-LAYERS = [
-    ("Linear", (4, 3), {}, [x(2, 5, 4)]),
-    ("Linear", (4, 3), {"bias": False}, [x(4)]),
-    ("Bilinear", (3, 4, 2), {}, [x(5, 3), x(5, 4)]),
-    ("Conv1d", (2, 4, 3), {"padding": "same", "padding_mode": "circular"}, [x(2, 2, 7)]),
-    ("Conv2d", (4, 6, (3, 2)), {"stride": 2, "padding": 1, "groups": 2}, [x(2, 4, 6, 7)]),
-    ("Conv2d", (2, 3, 3), {"padding": (2, 1), "padding_mode": "reflect"}, [x(1, 2, 5, 6)]),
-    ("Conv3d", (2, 2, 2), {"dilation": 2, "bias": False}, [x(1, 2, 4, 4, 4)]),
-    ("ConvTranspose2d", (3, 2, 3), {"stride": 2, "output_padding": 1}, [x(2, 3, 4, 4)]),
-    ("MaxPool2d", (2,), {"return_indices": True, "ceil_mode": True}, [x(2, 3, 5, 6)]),
-    ("AvgPool2d", (3,), {"padding": 1, "count_include_pad": False}, [x(2, 3, 5, 6)]),
-    ("AdaptiveAvgPool2d", ((2, None),), {}, [x(2, 3, 5, 6)]),
-    ("AdaptiveMaxPool1d", (3,), {}, [x(2, 3, 7)]),
-    ("BatchNorm1d", (3,), {}, [x(6, 3)]),
-    ("BatchNorm2d", (3,), {"momentum": None}, [x(4, 3, 2, 2)]),
-    ("BatchNorm3d", (3,), {"track_running_stats": False}, [x(4, 3, 2, 2, 2)]),
-    ("InstanceNorm2d", (3,), {"affine": True, "track_running_stats": True}, [x(2, 3, 4, 4)]),
-    ("LayerNorm", ((3, 4),), {}, [x(2, 3, 4)]),
-    ("RMSNorm", (4,), {}, [x(2, 3, 4)]),
-    ("GroupNorm", (2, 4), {}, [x(2, 4, 3)]),
-    ("Embedding", (7, 3), {"padding_idx": -1}, [n(7, 2, 4)]),
-    ("PReLU", (3,), {}, [x(2, 3, 4)]),
-    ("GELU", (), {"approximate": "tanh"}, [x(5)]),
-    ("Softmax", (1,), {}, [x(2, 3)]),
-    ("MultiheadAttention", (4, 2), {"batch_first": True}, [x(2, 3, 4), x(2, 5, 4), x(2, 5, 4)]),
-    ("MultiheadAttention", (4, 2), {"kdim": 3, "vdim": 2, "add_bias_kv": True},
-     [x(3, 2, 4), x(5, 2, 3), x(5, 2, 2)]),
-    ("RNN", (3, 4), {"num_layers": 2, "nonlinearity": "relu"}, [x(5, 2, 3)]),
-    ("GRU", (3, 4), {"bidirectional": True, "batch_first": True}, [x(2, 5, 3)]),
-    ("LSTM", (3, 4), {"num_layers": 2, "bidirectional": True}, [x(5, 2, 3)]),
-    ("LSTM", (3, 4), {"proj_size": 2, "bias": False}, [x(5, 2, 3)]),
-    ("LSTM", (3, 4), {}, [x(5, 3)]),
-    ("LSTMCell", (3, 4), {}, [x(2, 3)]),
-    ("GRUCell", (3, 4), {"bias": False}, [x(2, 3), x(2, 4)]),
-    ("TransformerEncoderLayer", (4, 2, 8, 0.0), {"norm_first": True}, [x(3, 2, 4)]),
-    ("TransformerDecoderLayer", (4, 2, 8, 0.0), {"activation": "gelu"}, [x(3, 2, 4), x(5, 2, 4)]),
-    ("CrossEntropyLoss", (), {"label_smoothing": 0.1}, [x(4, 5), n(5, 4)]),
-    ("SmoothL1Loss", (), {"beta": 0.5, "reduction": "sum"}, [x(4, 5), x(4, 5)]),
-    ("Upsample", (), {"scale_factor": 2, "mode": "bilinear"}, [x(1, 2, 3, 3)]),
-    ("ReflectionPad2d", ((1, 2, 0, 1),), {}, [x(1, 2, 4, 4)]),
-    ("Unflatten", (1, (2, 3)), {}, [x(2, 6)]),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("training", [True, False])
-@pytest.mark.parametrize(("name", "args", "kwargs", "inputs"), LAYERS)
-def test_a_layer_equals_torchs(name, args, kwargs, inputs, training):
-    if not training and not kwargs.get("track_running_stats", True):
-        kwargs = {**kwargs, "affine": False}
-    reference = getattr(torch.nn, name)(*args, **kwargs).double().train(training)
-    layer = getattr(nn, name)(*args, **kwargs).double().train(training)
-    assert repr(layer) == repr(reference)
-    theirs_state = reference.state_dict()
-    assert list(layer.state_dict()) == list(theirs_state)
-    layer.load_state_dict({k: to_ours(v) for k, v in theirs_state.items()})
-    ours_in = [to_ours(t) for t in inputs]
-    theirs_in = [t.detach().clone().requires_grad_(t.requires_grad) for t in inputs]
-    ours, theirs = outputs(layer(*ours_in)), outputs(reference(*theirs_in))
-    assert len(ours) == len(theirs)
-    for a, b in zip(ours, theirs):
-        np.testing.assert_allclose(a.detach().numpy(), b.detach().numpy(), 1e-9, 1e-10)
-    loss, their_loss = 0, 0
-    for i, (a, b) in enumerate(zip(ours, theirs)):
-        if b.requires_grad:
-            weights = np.random.default_rng(i).standard_normal(b.shape)
-            loss = loss + (a * dtorch.from_numpy(np.asarray(weights))).sum()
-            their_loss = their_loss + (b * torch.from_numpy(np.asarray(weights))).sum()
-    if isinstance(their_loss, torch.Tensor):
-        loss.backward()
-        their_loss.backward()
-    for a, b in zip([*ours_in, *layer.parameters()], [*theirs_in, *reference.parameters()]):
-        assert (a.grad is None) == (b.grad is None)
-        if b.grad is not None:
-            np.testing.assert_allclose(a.grad.numpy(), b.grad.numpy(), 1e-8, 1e-9)
-    for (k, a), b in zip(layer.state_dict().items(), reference.state_dict().values()):
-        np.testing.assert_allclose(a.numpy(), b.numpy(), 1e-9, 1e-10, err_msg=k)
-
-
-@pytest.mark.parametrize("name", ["RNN", "GRU", "LSTM"])
-@pytest.mark.parametrize("sort", [True, False])
-def test_packed_sequences(name, sort):
-    lengths = [5, 3, 3, 1] if sort else [3, 1, 5, 3]
-    reference = getattr(torch.nn, name)(3, 4, 2, bidirectional=True).double()
-    layer = getattr(nn, name)(3, 4, 2, bidirectional=True).double()
-    layer.load_state_dict({k: to_ours(v) for k, v in reference.state_dict().items()})
-    data = x(5, 4, 3)
-    results = []
-    for lib, module, given in ((torch, reference, data.detach()), (dtorch, layer, to_ours(data))):
-        rnn = lib.nn.utils.rnn
-        packed = rnn.pack_padded_sequence(
-            given, lib.from_numpy(np.array(lengths)), enforce_sorted=sort
-        )
-        y, h = module(packed)
-        padded, found = rnn.pad_packed_sequence(y, padding_value=-1.0)
-        sum(t.sum() for t in [padded, *outputs(h)]).backward()
-        assert found.tolist() == lengths
-        grads = [p.grad for p in module.parameters()]
-        results.append([t.detach().numpy() for t in [padded, *outputs(h), *grads]])
-    for ours, theirs in zip(*results[::-1]):
-        np.testing.assert_allclose(ours, theirs, 1e-8, 1e-9)
 
 
 class Net(nn.Module):
@@ -180,7 +57,7 @@ def test_registration_and_walking():
 
 def test_wrong_assignments_raise_and_change_nothing():
     m = Net()
-    with pytest.raises(TypeError, match=r"cannot assign 'Tensor' as parameter 'scale'"):
+    with pytest.raises(TypeError, match=r"cannot assign 'dtorch.FloatTensor' as parameter 'scale'"):
         m.scale = dtorch.ones(1)
     with pytest.raises(TypeError, match=r"cannot assign 'int' as child module 'a'"):
         m.a = 1
@@ -450,3 +327,57 @@ def test_clipping_and_vectors():
     assert m.bias.tolist() == [2, 2, 2]
     with pytest.raises(ValueError, match="has 3 elements, the parameters have 9"):
         nn.utils.vector_to_parameters(dtorch.ones(3), m.parameters())
+
+
+# What layers elsewhere import from files of torch.nn.
+IMPORTED = {
+    "modules.batchnorm": "_BatchNorm _NormBase",
+    "modules.conv": "_ConvNd _ConvTransposeNd",
+    "modules.dropout": "_DropoutNd",
+    "modules.loss": "_Loss _WeightedLoss",
+    "modules.module": "Module register_module_forward_hook register_module_full_backward_hook",
+    "modules.pooling": "_MaxPoolNd _AvgPoolNd",
+    "modules.lazy": "LazyModuleMixin",
+    "modules.utils": "_single _pair _triple _quadruple _ntuple",
+    "common_types": "_size_2_t _size_any_t _ratio_3_t",
+    "parameter": "Parameter Buffer UninitializedParameter UninitializedBuffer is_lazy",
+    "attention": "SDPBackend sdpa_kernel",
+}
+
+
+@pytest.mark.parametrize("file", IMPORTED)
+def test_what_is_imported_from_files_of_nn(file):
+    ours, theirs = (importlib.import_module(f"{lib}.nn.{file}") for lib in ("dtorch", "torch"))
+    for name in IMPORTED[file].split():
+        assert hasattr(theirs, name)
+        assert hasattr(ours, name)
+
+
+def test_isinstance_of_families():
+    assert isinstance(nn.ConvTranspose2d(1, 1, 1), nn.modules.conv._ConvNd)
+    assert isinstance(nn.BatchNorm3d(1), nn.modules.batchnorm._BatchNorm)
+    assert not isinstance(nn.InstanceNorm1d(1), nn.modules.batchnorm._BatchNorm)
+    assert nn.modules.utils._pair(3) == (3, 3)
+    assert nn.modules.utils._ntuple(2)([1, 2]) == (1, 2)
+
+
+def test_kernels_of_attention_are_checked():
+    backends = nn.attention.SDPBackend
+    with nn.attention.sdpa_kernel([backends.MATH, backends.FLASH_ATTENTION]):
+        nn.functional.scaled_dot_product_attention(*[dtorch.ones(1, 2, 3)] * 3)
+    with pytest.raises(AssertionError, match="instance of SDPBackend"):
+        nn.attention.sdpa_kernel("math").__enter__()
+
+
+@pytest.mark.parametrize("size", [3, 4, 5])
+def test_cross_map_lrn_is_torchs_in_value_and_gradient(size: int) -> None:
+    x = np.random.default_rng(size).normal(0, 3, (2, 7, 3, 2))
+    g = np.random.default_rng(0).normal(size=x.shape)
+    both = []
+    for lib in (torch, dtorch):
+        t = lib.tensor(x.tolist(), dtype=lib.float64, requires_grad=True)
+        y = lib.nn.CrossMapLRN2d(size, 0.3, 0.75, 2.0)(t)
+        y.backward(lib.tensor(g.tolist(), dtype=lib.float64))
+        both.append((y.detach().numpy(), t.grad.numpy()))
+    for theirs, mine in zip(*both):
+        np.testing.assert_allclose(mine, theirs, rtol=1e-12)

@@ -132,3 +132,77 @@ def test_printoptions_ends_with_its_block() -> None:
     with dtorch.printoptions(precision=1):
         assert repr(dtorch.tensor([1.25])) == "tensor([1.2])"
     assert dtorch.get_printoptions() == before
+
+
+OPTIONS: dict[str, list[Any]] = {
+    "precision": [0, 1, 2, 6],
+    "threshold": [0, 5, 20],
+    "edgeitems": [0, 1, 2, 5],
+    "linewidth": [20, 40, 120],
+    "sci_mode": [True, False, None],
+    "profile": ["default", "short", "full"],
+}
+
+
+def generated(rng: np.random.Generator) -> tuple[Any, Any]:
+    """A tensor of any dtype, shape and magnitude, of both libraries."""
+    shape = tuple(rng.choice([0, 1, 2, 3, 4, 7, 12], size=rng.integers(5)).tolist())
+    values = np.asarray(rng.standard_normal(shape) * rng.choice([1, 1, 1e-6, 1e-3, 1e4, 1e9]))
+    if rng.random() < 0.3:
+        values = np.asarray(np.round(values))
+    if rng.random() < 0.3 and values.size:
+        values.reshape(-1)[0] = rng.choice([np.nan, np.inf, -np.inf, 0, -0.0])
+    dtype = rng.choice([*DTYPES, "bfloat16", "int8", "int16", "uint16", "uint32", "uint64"])
+    if dtype.startswith("complex"):
+        values = values + 1j * rng.standard_normal(shape) * rng.choice([1, 1e-5, 1e5])
+    if "int" in dtype:
+        values = np.nan_to_num(values) % 100
+    x, y = (lib.tensor(np.asarray(values)).to(getattr(lib, dtype)) for lib in (dtorch, torch))
+    if y.dtype.is_floating_point or y.dtype.is_complex:
+        history = rng.integers(5)
+        for t in (x, y):
+            t.requires_grad_(history in (1, 2))
+        if history == 2:
+            return x * 2, y * 2
+        if history == 3:
+            return dtorch.nn.Parameter(x), torch.nn.Parameter(y)
+    return x, y
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_generated_tensors_under_any_options(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    try:
+        for _ in range(10):
+            x, y = generated(rng)
+            options = {k: v[rng.integers(len(v))] for k, v in OPTIONS.items() if rng.random() < 0.2}
+            for lib in (dtorch, torch):
+                lib.set_printoptions(**options)
+            assert text(x) == text(y), options
+            assert str(x).replace("dtorch.", "torch.").split() == str(y).split()
+            for lib in (dtorch, torch):
+                lib.set_printoptions(profile="default")
+    finally:
+        for lib in (dtorch, torch):
+            lib.set_printoptions(profile="default")
+
+
+def test_another_default_dtype_is_not_printed() -> None:
+    mine, theirs = both(np.array([1.5]))
+    for lib in (dtorch, torch):
+        lib.set_default_dtype(lib.float64)
+    try:
+        assert text(mine) == text(theirs) == "tensor([1.5000])"
+        assert text(mine.float()) == text(theirs.float())
+    finally:
+        for lib in (dtorch, torch):
+            lib.set_default_dtype(lib.float32)
+
+
+def test_format() -> None:
+    for lib in (dtorch, torch):
+        t = lib.tensor(3.14159)
+        assert f"{t:.3f} {t} {lib.tensor(7):03d}" == "3.142 3.141590118408203 007"
+        assert f"{lib.ones(2)}" == "tensor([1., 1.])"
+        with pytest.raises(TypeError, match="unsupported format string"):
+            f"{lib.ones(2):.3f}"

@@ -121,3 +121,25 @@ def test_limits() -> None:
         dtorch.finfo(dtorch.int64)
     with pytest.raises(TypeError):
         dtorch.iinfo(dtorch.float32)
+
+
+UNSIGNED = [
+    "a * 2", "a + 1.5", "a == 2", "a.sum()", "a.prod()", "a.to(torch.uint32) + a", "a / 2",
+    "a + torch.tensor([1], dtype=torch.int32)", "torch.result_type(a, 2)", "a.type()",
+    "torch.promote_types(torch.uint16, torch.float32)", "a.sort().values", "a[1:]", "a.unique()",
+    "torch.promote_types(torch.uint64, torch.bool)", "torch.iinfo(a.dtype)", "a.float().mean()",
+    "torch.zeros(3, dtype=torch.uint64)", "torch.cat([a, a])", "a.tolist()", "a.view(torch.int16)",
+    "torch.tensor([1.0, 2.0]).to(torch.uint64)", "a[0].item()", "a.long()",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("expression", UNSIGNED)
+def test_wide_unsigned_integers(expression):
+    def outcome(lib):
+        a = lib.tensor([1, 2, 300], dtype=lib.uint16)
+        try:
+            return str(eval(expression, {"torch": lib, "a": a})).replace("dtorch.", "torch.")
+        except RuntimeError as error:
+            return str(error)[:60]
+
+    assert outcome(dtorch) == outcome(torch)

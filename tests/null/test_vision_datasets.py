@@ -97,6 +97,10 @@ def test_mnist_reads_packed_and_unpacked_files(raw, tmp_path):
     assert np.array_equal(np.asarray(image), IMAGES[2])
     assert target == 9
     assert data.class_to_idx["9 - nine"] == 9
+    with pytest.warns(UserWarning, match="test_data has been renamed data"):
+        assert data.test_data is data.data
+    with pytest.warns(UserWarning, match="train_labels has been renamed targets"):
+        assert data.train_labels is data.targets
 
 
 def test_mnist_says_what_is_missing(raw, tmp_path):

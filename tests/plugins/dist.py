@@ -29,6 +29,8 @@ import pytest
 from dtorch.parallel.identity import check_mpi, detect
 from dtorch_run import machine, plan
 from dtorch_run.job import Job
+from dtorch_run.logs import Line
+from dtorch_run.options import Options
 from dtorch_run.report import Ending, Outcome, how
 
 WORLD = detect(os.environ)
@@ -98,18 +100,21 @@ class Recorder:
     def __init__(self, size: int) -> None:
         self.lines: list[list[str]] = [[] for _ in range(size)]
 
-    def line(self, rank: int | None, error: bool, text: bytes) -> None:
+    def line(self, rank: int | None, error: bool, line: Line) -> None:
         for lines in self.lines if rank is None else [self.lines[rank]]:
-            lines.append(text.decode("utf-8", "replace"))
+            lines.append(line.text.decode("utf-8", "replace"))
 
     def bar(self, rank: int | None, text: bytes) -> None:
         pass
+
+    def settle(self, everything: bool = False) -> float | None:
+        return None
 
 
 def _run_on_ranks(item: pytest.Function, size: int, timeout: float) -> None:
     """Run one test on `size` processes; pass, skip or fail with what they say."""
     with tempfile.TemporaryDirectory() as folder, machine.reserve_port() as port:
-        options = plan.Options(
+        options = Options(
             script="pytest",
             module=True,
             args=(
@@ -122,7 +127,10 @@ def _run_on_ranks(item: pytest.Function, size: int, timeout: float) -> None:
                 f"{item.path}::{item.nodeid.partition('::')[2]}",
             ),
             nproc_per_node=size,
+            share_gpu=True,
+            standalone=True,
             timeout=timeout,
+            log_dir=folder,
             env=(f"DTORCH_TEST_FOLDER={folder}",),
         )
         env = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}

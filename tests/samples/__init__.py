@@ -20,10 +20,26 @@ class Sample(NamedTuple):
     kwargs: dict[str, Any]
     grad: bool = True  # whether finite differences say anything (not at kinks, not of random ops)
     reference: bool = True  # whether torch computes the same values (not for random ops)
+    derivative: bool = True  # whether torch has a derivative: some are only ours
 
 
-def call(*args: Any, grad: bool = True, reference: bool = True, **kwargs: Any) -> Sample:
-    return Sample(args, kwargs, grad, reference)
+def call(
+    *args: Any, grad: bool = True, reference: bool = True, derivative: bool = True, **kwargs: Any
+) -> Sample:
+    return Sample(args, kwargs, grad, reference, derivative)
+
+
+class Sparse(NamedTuple):
+    """An array of which the elements in the mask are stored, in a sparse layout."""
+
+    array: Any
+    mask: Any
+    to: str  # the method that makes the layout of coordinates
+
+
+def sparse(array: Any, to: str = "to_sparse") -> Sparse:
+    """A third of the elements, which are variables; what is not stored is not differentiated."""
+    return Sparse(array, bools(*array.shape, seed=1) & bools(*array.shape, seed=2), to)
 
 
 def arr(*shape: int, low: float = -2.0, high: float = 2.0, seed: int = 0) -> Any:

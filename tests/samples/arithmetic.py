@@ -25,7 +25,7 @@ SAMPLES = {
     "floor_divide": [call(X, POSITIVE, grad=False), call(N - 4, J), call(N, 2)],
     "remainder": [call(X, POSITIVE), call(N - 4, J), call(X, 0.7)],
     "fmod": [call(X, POSITIVE), call(N - 4, J), call(X, 0.7)],
-    "pow": [call(POSITIVE, Y), call(X, 3), call(X, 2.0), call(X, 0), call(N, 2),
+    "pow": [call(POSITIVE, Y), call(2.0, X), call(X, 3), call(X, 2.0), call(X, 0), call(N, 2),
               call(POSITIVE, 0.5)],
     "neg": [call(X), call(N)],
     "addcmul": [call(X, Y, POSITIVE), call(X, Y, arr(4), value=2)],

@@ -2,12 +2,19 @@
 
 import numpy as np
 
+from dtorch.nn import LinearCrossEntropyOptions
 from tests.samples import arr, call, ints
 
 X, Y, IMAGE = arr(3, 4), arr(3, 4, seed=1), arr(2, 4, 5, 4)
 random = {"grad": False, "reference": False}
 BAGS = ints(3, 4, high=5)
 GRID = arr(2, 3, 3, 2, low=-0.93, high=0.93)
+ENDS = np.array([2, 5], "int32")
+CHUNKED = [  # torch's options are of a class of torch's: compared in test_linear_cross_entropy
+    call(arr(5, 4), arr(3, 4), ints(5, high=3), linear_bias=arr(3), reduction=reduction,
+         options=LinearCrossEntropyOptions(batch_chunk_size=2), reference=False)
+    for reduction in ("none", "mean", "sum")
+]  # fmt: skip
 
 SAMPLES = {
     "nn.functional.linear": [
@@ -15,7 +22,13 @@ SAMPLES = {
         call(arr(4), arr(5, 4), arr(5)), call(X, arr(4)),
     ],
     "nn.functional.bilinear": [call(X, arr(3, 2), arr(5, 4, 2), arr(5))],
-    "nn.functional.linear_cross_entropy": [call(X, arr(5, 4), ints(3, high=5))],
+    "nn.functional.linear_cross_entropy": [call(X, arr(5, 4), ints(3, high=5)), *CHUNKED],
+    "nn.functional.grouped_mm": [
+        call(a, b, offs=ENDS, reference=False)
+        for a, b in (
+            (arr(5, 4), arr(2, 4, 3)), (arr(2, 3, 4), arr(4, 5)), (arr(3, 5), arr(5, 2)),
+        )
+    ] + [call(arr(2, 3, 4), arr(2, 4, 5), reference=False)],
     "nn.functional.pad": [
         call(X, (1, 2)), call(X, (1, -1, -1, 2), value=1.5), call(IMAGE, (2, 1, 0, 3), "reflect"),
         call(IMAGE, (2, 1, 0, 3), "replicate"), call(IMAGE, (2, 1, 0, 3), "circular"),
@@ -29,6 +42,12 @@ SAMPLES = {
         call(IMAGE, (3, 2), mode="bilinear", antialias=True),
         call(IMAGE, (3, 2), mode="bicubic", antialias=True),
     ],
+    "grid_sampler_2d": [call(arr(1, 2, 3, 4), arr(1, 2, 2, 2, low=-0.8, high=0.8), 0, 1, True)],
+    "grid_sampler_3d": [
+        call(arr(1, 1, 3, 4, 2), arr(1, 1, 2, 1, 3, low=-0.8, high=0.8), 0, 0, False)
+    ],
+    "conv_tbc": [call(arr(4, 2, 3), arr(2, 3, 2), arr(2), 1)],
+    "pdist": [call(arr(4, 3)), call(arr(4, 3), 3.0)],
     "nn.functional.grid_sample": [
         call(IMAGE, GRID, mode, padding, align)
         for mode, padding, align in (

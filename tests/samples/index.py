@@ -45,14 +45,28 @@ SAMPLES = {
     "index_fill": [call(X, 1, ROWS, 3.0), call(X, 0, ROWS, np.array(2.0))],
     "index_put": [call(X, (np.array([0, 2]), np.array([1, 3])), arr(2, seed=1)),
                   call(X, (ROWS,), arr(4, seed=1), accumulate=True)],
+    "index_reduce": [
+        call(X, 1, ROWS, arr(3, 3, seed=1), mode, include_self=own)
+        for mode in ("prod", "mean", "amax", "amin") for own in (True, False)
+    ],
+    "segment_reduce": [
+        call(X, mode, lengths=np.array([2, 0, 1]), grad=mode in ("sum", "prod"))
+        for mode in ("sum", "mean", "max", "min", "prod")
+    ] + [
+        call(X, "mean", offsets=np.array([[0, 1, 4]] * 3), axis=1, initial=2.0),
+    ],
     "put": [call(X, np.array([1, 5]), arr(2, seed=1)), call(X, ROWS, arr(3, seed=1), True)],
     "take": [call(X, ints(2, 3, high=12)), call(X, np.array([-1, 0]))],
     "masked_fill": [call(X, bools(3, 4), 2.0), call(X, bools(4), np.array(1.0))],
     "masked_select": [call(X, bools(3, 4)), call(X, bools(4))],
     "masked_scatter": [call(X, bools(3, 4), arr(12, seed=1)), call(X, bools(4), arr(12, seed=1))],
     "nonzero": [call(ints(3, 4, high=2)), call(ints(5, high=2), as_tuple=True)],
+    "nonzero_static": [call(ints(3, 4, high=2), size=2), call(ints(3, high=2), size=9)],
+    "unravel_index": [call(ints(2, 3, high=24), (2, 3, 4)), call(ints(3, high=4), 4)],
     "argwhere": [call(ints(3, 4, high=2))],
+    "embedding": [call(X, ints(2, 3, high=3)), call(X, ints(5, high=3), 1, grad=False)],
     "nn.functional.one_hot": [call(ints(2, 3, high=4)), call(ints(3, high=4), 6)],
     "nn.functional.embedding": [call(ints(2, 3, high=3), X),
-              call(ints(5, high=3), X, 1, grad=False)],
+              call(ints(5, high=3), X, 1, grad=False),
+              call(ints(5, high=3), X, scale_grad_by_freq=True, grad=False)],
 }  # fmt: skip

@@ -19,4 +19,9 @@ SAMPLES = {
     "nn.functional.instance_norm": [call(X), call(X, weight=W, bias=B)],
     "nn.functional.local_response_norm": [call(X, 3), call(arr(2, 4, 2, 3), 2, 0.1, 0.5, 2.0)],
     "nn.functional.normalize": [call(X), call(X, 3.0, -1)],
+    "native_layer_norm": [call(X, (4, 5), None, None, 0.1, grad=False)],
+    "native_group_norm": [call(X, W, B, 3, 4, 5, 2, 0.1, grad=False)],
+    "native_batch_norm": [
+        call(X, W, B, None, None, True, 0.1, 0.1, grad=False),
+    ],
 }  # fmt: skip

@@ -1,5 +1,7 @@
 """Random tensors: run for shapes, dtypes and repeatability; the values differ from torch's."""
 
+import numpy as np
+
 from tests.samples import Sample, arr, call
 
 
@@ -19,5 +21,7 @@ SAMPLES = {
     "randperm": [drawn(6), drawn(0)],
     "normal": [drawn(X, X), drawn(0.0, 1.0, (3,)), drawn(X), drawn(1.0, X)],
     "bernoulli": [drawn(X), drawn(X, 0.3)],
+    "poisson": [drawn(X)],
+    "binomial": [drawn(np.full(3, 5.0), X[:, :3])],
     "multinomial": [drawn(X, 2), drawn(X, 9, True), drawn(X[0], 3)],
 }  # fmt: skip

@@ -63,6 +63,31 @@ SAMPLES = {
     "Tensor.unfold": [call(X, 1, 2, 1), call(CUBE, -1, 3, 2), call(arr(7), 0, 2, 3)],
     "as_strided": [call(arr(9), (2, 3), (3, 1), 1), call(arr(9), (3, 3), (1, 2))],
     "meshgrid": [call(arr(2), arr(3), indexing="ij"), call(arr(2), arr(3), indexing="xy")],
+    "cartesian_prod": [call(arr(2), arr(3), arr(2)), call(arr(2))],
+    "combinations": [call(arr(4)), call(arr(3), 3, True), call(arr(2), 3)],
+    "block_diag": [call(X, arr(2), np.array(3.0)), call()],
+    "select_scatter": [call(X, arr(3, seed=1), 1, -2)],
+    "slice_scatter": [call(X, arr(3, 2, seed=1), 1, 0, 9, 2)],
+    # torch refuses other layouts, and its gradient of the input fails its own gradcheck
+    "as_strided_scatter": [call(X, arr(2, 2, seed=1), (2, 2), (4, 1), 1, reference=False)],
+    "Tensor.sum_to_size": [call(CUBE, 3, 1), call(X, (3, 4)), call(X, ())],
+    "native_channel_shuffle": [call(arr(1, 4, 2), 2)],
+    "constant_pad_nd": [call(X, (1, -1), 2.0)],
     "Tensor.double": [call(X.astype(np.float32), grad=False)],
     "Tensor.float": [call(X, grad=False)],
 }  # fmt: skip
+
+SAMPLES |= {
+    f"{view}_copy": [call(CUBE, *args)]
+    for view, args in {
+        "alias": (), "as_strided": ((2, 3), (1, 3)), "detach": (), "diagonal": (1,),
+        "narrow": (1, 0, 2), "permute": ((2, 0, 1),), "select": (1, 2), "slice": (1, -2, 9),
+        "split": (2, 2), "split_with_sizes": ((1, 3), 2), "transpose": (0, 1), "unbind": (1,),
+        "unfold": (2, 3, 1), "unsqueeze": (1,), "view": ((6, 4),),
+    }.items()
+}  # fmt: skip
+SAMPLES |= {
+    "expand_copy": [call(arr(3, 1), (3, 2))],
+    "squeeze_copy": [call(arr(3, 1)), call(arr(1, 3, 1), (0, 1))],
+    "t_copy": [call(X)],
+}

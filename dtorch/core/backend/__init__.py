@@ -19,4 +19,7 @@ def of(*arrays: object) -> ModuleType:
             from . import cuda
 
             return cuda
+        values = getattr(a, "values", None)  # a sparse array is where these are
+        if values is not None:
+            return of(values)
     return cpu

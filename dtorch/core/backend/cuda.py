@@ -11,6 +11,7 @@ import numpy as np
 from . import visible
 
 name = "cuda"
+slice_size = 1 << 62  # whole arrays: launches cost more than memory here
 
 
 def why_not() -> str | None:
@@ -43,7 +44,44 @@ def __getattr__(attr: str) -> Any:
 
 def special(function: str) -> Any:
     """A function of cupyx.scipy.special."""
-    return getattr(importlib.import_module("cupyx.scipy.special"), function)
+    found = getattr(importlib.import_module("cupyx.scipy.special"), function, None)
+    if found is None:
+        raise NotImplementedError(
+            f"CuPy has no special function {function}: move the tensor to the CPU with .cpu()"
+        )
+    return found
+
+
+def scipy_linalg(function: str) -> Any:
+    """A function of cupyx.scipy.linalg."""
+    found = getattr(importlib.import_module("cupyx.scipy.linalg"), function, None)
+    if found is None:
+        raise NotImplementedError(
+            f"CuPy has no scipy.linalg.{function} on the GPU; move the tensor to the CPU: x.cpu()"
+        )
+    return found
+
+
+def lapack(routine: str, a: Any) -> Any:
+    """The routines of BLAS and LAPACK that CuPy has, with SciPy's arguments and results."""
+    if routine not in _LAPACK:
+        raise NotImplementedError(
+            f"CuPy has no LAPACK routine {routine} on the GPU; move the tensor to the CPU: x.cpu()"
+        )
+    return _LAPACK[routine]
+
+
+def _getrf(a: Any) -> Any:
+    lu, pivots = scipy_linalg("lu_factor")(a)
+    return lu, pivots, 0
+
+
+def _trsm(alpha: float, a: Any, b: Any, lower: bool, diag: bool) -> Any:
+    solve = scipy_linalg("solve_triangular")
+    return alpha * solve(a, b, lower=lower, unit_diagonal=diag)
+
+
+_LAPACK = {"getrf": _getrf, "trsm": _trsm}
 
 
 def erf(x: Any) -> Any:
@@ -52,6 +90,11 @@ def erf(x: Any) -> Any:
 
 def relu(x: Any) -> Any:
     return cp.maximum(x, 0)
+
+
+def add_scaled(target: Any, x: Any, factor: Any) -> None:
+    """target += factor * x, in place."""
+    target += factor * x
 
 
 def reshaped(a: Any, shape: Any) -> Any:
@@ -85,6 +128,16 @@ def root(a: Any) -> Any:
     return a
 
 
+def apart(a: Any) -> Any:
+    """The same memory as an array that has a `counter` of its own, where `a` is no view."""
+    return a if a.base is not None else cp.ndarray(a.shape, a.dtype, a.data, a.strides)
+
+
+def counter(a: Any) -> Any:
+    """The array by which in-place writes to `a` are counted: the same for `a` and its views."""
+    return root(a)
+
+
 def address(a: Any) -> int:
     return a.data.ptr
 
@@ -97,6 +150,16 @@ def scatter_add(target: Any, index: Any, value: Any) -> None:
 def index_rows_add(target: Any, rows: Any, value: Any) -> None:
     """target[rows[i]] += value[i].  target: (V, ...), rows: (N,) integers, value: (N, ...)"""
     scatter_add(target, rows, value)
+
+
+def coo_matmul(values: Any, rows: Any, cols: Any, shape: tuple[int, int], dense: Any) -> Any:
+    """The matrix of `shape` with values[i] at (rows[i], cols[i]), times a dense one."""
+    if values.dtype.kind in "iub":  # cuSPARSE knows floating point numbers only
+        out = cp.zeros((shape[0], dense.shape[1]), dense.dtype)
+        scatter_add(out, rows, values[:, None] * dense[cols])
+        return out
+    sparse = importlib.import_module("cupyx.scipy.sparse")
+    return sparse.coo_matrix((values, (rows, cols)), shape).tocsr() @ dense
 
 
 def to_numpy(a: Any) -> Any:

@@ -5,15 +5,17 @@ from __future__ import annotations
 
 import math
 
+from ..dtype import as_dtype
 from ..op import op
+from ..views import in_place
 from .index import narrow
 from .pointwise import abs as abs_
 from .pointwise import clamp_max, erf, exp, sigmoid, tanh, where
 from .reduce import _sum
-from .shape import axis, cast, reshape
+from .shape import axis, cast, number, reshape
 
 
-@op(saves="y", promote="keep", ufunc="relu")
+@op(saves="y", promote="keep", ufunc="relu", kinds="iuf")
 def relu(xp, x):
     return xp.relu(x)
 
@@ -21,8 +23,10 @@ def relu(xp, x):
 relu.vjp(lambda g, y, x: g * (y > 0))
 
 
-@op(saves="x", promote="keep")
+@op(saves="x", promote="keep", kinds="f")
 def _leaky_relu(xp, x, *, slope):
+    if 0 < slope < 1:
+        return xp.maximum(x, x * slope)
     return xp.where(x > 0, x, x * slope)
 
 
@@ -31,10 +35,10 @@ _leaky_relu.vjp(lambda g, y, x, slope: where(x > 0, g, g * slope))
 
 def leaky_relu(input, negative_slope=0.01):
     """input where it is positive, else negative_slope * input"""
-    return _leaky_relu(input, slope=negative_slope)
+    return _leaky_relu(input, slope=number(negative_slope))
 
 
-@op(saves="x", promote="float")
+@op(saves="x", promote="keep", kinds="f")
 def _elu(xp, x, *, alpha, scale, input_scale):
     negative = xp.expm1(xp.minimum(x, 0) * input_scale) * (alpha * scale)
     return xp.where(x > 0, x * scale, negative)
@@ -50,13 +54,14 @@ _elu.vjp(_elu_vjp)
 
 def elu(input, alpha=1.0):
     """input where it is positive, else alpha * (exp(input) - 1)  (Clevert et al., 2015)"""
-    return _elu(input, alpha=alpha, scale=1.0, input_scale=1.0)
+    return _elu(input, alpha=number(alpha), scale=1.0, input_scale=1.0)
 
 
 def celu(input, alpha=1.0):
     """elu with exp(input / alpha), continuously differentiable  (Barron, 2017)"""
     if alpha == 0:
         raise ZeroDivisionError("ZeroDivisionError: alpha cannot be 0 for CELU")
+    alpha = number(alpha)
     return _elu(input, alpha=alpha, scale=1.0, input_scale=1.0 / alpha)
 
 
@@ -65,7 +70,7 @@ def selu(input):
     return _elu(input, alpha=1.6732632423543772, scale=1.0507009873554805, input_scale=1.0)
 
 
-@op(saves="x", promote="float")
+@op(saves="x", promote="keep", kinds="f")
 def _gelu(xp, x):
     y = xp.erf(x * math.sqrt(0.5))
     y += 1
@@ -84,7 +89,7 @@ _gelu.vjp(_gelu_vjp)
 _TANH, _CUBE = math.sqrt(2 / math.pi), 0.044715
 
 
-@op(saves="x", promote="float")
+@op(saves="x", promote="keep", kinds="f")
 def _gelu_tanh(xp, x):
     return 0.5 * x * (1 + xp.tanh(_TANH * x * (1 + _CUBE * x * x)))
 
@@ -104,10 +109,10 @@ def gelu(input, *, approximate="none"):
     return (_gelu if approximate == "none" else _gelu_tanh)(input)
 
 
-@op(saves="x", promote="float")
+@op(saves="x", promote="keep", kinds="fc")
 def silu(xp, x):
     """input * sigmoid(input)"""
-    return x * (0.5 * xp.tanh(0.5 * x) + 0.5)
+    return x / (1 + xp.exp(-x))
 
 
 def _silu_vjp(g, y, x):
@@ -118,10 +123,15 @@ def _silu_vjp(g, y, x):
 silu.vjp(_silu_vjp)
 
 
-@op(saves="x", promote="float")
+def _log_one_plus_exp(xp, x):
+    """log(1 + exp(x)), stably; xp.logaddexp(x, 0) takes twenty times as long."""
+    return xp.maximum(x, 0) + xp.log1p(xp.exp(-xp.absolute(x)))
+
+
+@op(saves="x", promote="keep", kinds="f")
 def _softplus(xp, x, *, beta, threshold):
     z = x * beta
-    return xp.where(z > threshold, x, xp.logaddexp(z, 0) / beta)
+    return xp.where(z > threshold, x, _log_one_plus_exp(xp, z) / beta)
 
 
 _softplus.vjp(
@@ -131,13 +141,13 @@ _softplus.vjp(
 
 def softplus(input, beta=1, threshold=20):
     """log(1 + exp(beta * input)) / beta; input itself where beta * input > threshold"""
-    return _softplus(input, beta=beta, threshold=threshold)
+    return _softplus(input, beta=number(beta), threshold=number(threshold))
 
 
-@op(saves="x", promote="float")
+@op(saves="x", promote="keep", kinds="f")
 def mish(xp, x):
     """input * tanh(softplus(input))  (Misra, 2019)"""
-    return x * xp.tanh(xp.logaddexp(x, 0))
+    return x * xp.tanh(_log_one_plus_exp(xp, x))
 
 
 def _mish_vjp(g, y, x):
@@ -148,10 +158,10 @@ def _mish_vjp(g, y, x):
 mish.vjp(_mish_vjp)
 
 
-@op(saves="x", promote="float")
+@op(saves="x", promote="keep", kinds="f")
 def logsigmoid(xp, x):
     """log(sigmoid(input))"""
-    return -xp.logaddexp(-x, 0)
+    return -_log_one_plus_exp(xp, -x)
 
 
 logsigmoid.vjp(lambda g, y, x: g * sigmoid(-x))
@@ -167,7 +177,7 @@ def tanhshrink(input):
     return input - tanh(input)
 
 
-@op(saves="x", promote="keep")
+@op(saves="x", promote="keep", kinds="iuf")
 def _hardtanh(xp, x, *, low, high):
     return xp.clip(x, low, high).astype(x.dtype, copy=False)
 
@@ -187,7 +197,7 @@ def relu6(input):
     return _hardtanh(input, low=0, high=6)
 
 
-@op(saves="x", promote="float")
+@op(saves="x", promote="keep", kinds="f")
 def hardsigmoid(xp, x):
     """input / 6 + 1 / 2, clamped to [0, 1]"""
     return xp.clip(x / 6 + 0.5, 0, 1)
@@ -196,7 +206,7 @@ def hardsigmoid(xp, x):
 hardsigmoid.vjp(lambda g, y, x: g * ((x > -3) & (x < 3)) / 6)
 
 
-@op(saves="x", promote="float")
+@op(saves="x", promote="keep", kinds="f")
 def hardswish(xp, x):
     """input * hardsigmoid(input)  (Howard et al., 2019)"""
     return x * xp.clip(x / 6 + 0.5, 0, 1)
@@ -205,7 +215,7 @@ def hardswish(xp, x):
 hardswish.vjp(lambda g, y, x: where(x >= 3, g, where(x > -3, g * (x / 3 + 0.5), g * 0)))
 
 
-@op(saves="x", promote="float")
+@op(saves="x", promote="keep", kinds="f")
 def _softshrink(xp, x, *, lambd):
     return xp.sign(x) * xp.maximum(xp.absolute(x) - lambd, 0)
 
@@ -219,10 +229,10 @@ def softshrink(input, lambd=0.5):
         raise RuntimeError(
             f"lambda must be greater or equal to 0, but found to be {float(lambd):g}."
         )
-    return _softshrink(input, lambd=lambd)
+    return _softshrink(input, lambd=number(lambd))
 
 
-@op(saves="x", promote="float")
+@op(saves="x", promote="keep", kinds="f")
 def _hardshrink(xp, x, *, lambd):
     return xp.where((x >= -lambd) & (x <= lambd), 0, x)
 
@@ -235,7 +245,7 @@ def hardshrink(input, lambd=0.5):
     return _hardshrink(input, lambd=lambd)
 
 
-@op(saves="x", promote="keep")
+@op(saves="x", promote="keep", kinds="iuf")
 def _threshold(xp, x, *, threshold, value):
     return xp.where(x <= threshold, xp.asarray(value, x.dtype), x)
 
@@ -248,7 +258,7 @@ def threshold(input, threshold, value):
     return _threshold(input, threshold=threshold, value=value)
 
 
-@op(saves="x", promote="result")
+@op(saves="x", promote="result", kinds="f")
 def _prelu(xp, x, w):
     return xp.where(x > 0, x, x * w)
 
@@ -292,7 +302,7 @@ def glu(input, dim=-1):
 # ---- over a dimension ------------------------------------------------------------------------
 
 
-@op(saves="y", promote="float")
+@op(saves="y", promote="float", kinds="f")
 def _softmax(xp, x, *, dim):
     if not x.size:
         return x.copy()
@@ -310,7 +320,7 @@ def _softmax_vjp(g, y, x, dim):
 _softmax.vjp(_softmax_vjp)
 
 
-@op(saves="y", promote="float")
+@op(saves="y", promote="float", kinds="f")
 def _log_softmax(xp, x, *, dim):
     if not x.size:
         return x.copy()
@@ -324,7 +334,7 @@ _log_softmax.vjp(lambda g, y, x, dim: g - exp(y) * _sum(g, dims=(dim,), keepdim=
 
 def _over_dim(over, input, dim, dtype):
     dim = axis(dim, input.ndim)
-    x = input if dtype is None else cast(input, dtype.np)
+    x = input if dtype is None else cast(input, as_dtype(dtype).np)
     if not x.ndim:
         return reshape(over(reshape(x, (1,)), dim=0), ())
     return over(x, dim=dim)
@@ -348,6 +358,7 @@ def softmin(input, dim, dtype=None):
 _SHARED = {"relu": relu.fn, "prelu": prelu, "hardshrink": hardshrink}
 METHODS = _SHARED | {"softmax": softmax, "log_softmax": log_softmax}
 FUNCTIONS = METHODS | {
-    "selu": selu, "celu": celu, "threshold": threshold,
+    "selu": selu, "celu": celu, "threshold": threshold, "selu_": in_place(selu),
+    "celu_": in_place(celu), "threshold_": in_place(threshold),
 }  # fmt: skip
 IN_PLACE = {"relu": relu.fn}

@@ -48,39 +48,54 @@ def div(xp, a, b):
 div.vjp(lambda g, y, a, b: g / b, lambda g, y, a, b: -g * ((a / b) / b), own=(False, True))
 
 
-@op(saves="x", promote="result")
+def _check_divisor(xp, a, b):
+    """RuntimeError where integers are divided by 0; a GPU, as in torch, is not waited for to tell."""
+    whole = xp.name == "cpu" and hasattr(b, "dtype") and b.dtype.kind in "iu"
+    if whole and a.size and not b.all():
+        raise RuntimeError("ZeroDivisionError: an integer divided by 0")
+
+
+@op(saves="x", promote="result", kinds="iuf")
 def floor_divide(xp, a, b):
+    _check_divisor(xp, a, b)
     return xp.floor_divide(a, b)
 
 
-@op(saves="x", promote="result")
+@op(saves="x", promote="result", kinds="iuf")
 def remainder(xp, a, b):
     """a - b * floor(a / b): the sign is that of b, as with Python's %."""
+    _check_divisor(xp, a, b)
     return xp.remainder(a, b)
 
 
 remainder.vjp(lambda g, y, a, b: g, lambda g, y, a, b: -g * floor_divide(a, b))
 
 
-@op(saves="x", promote="result")
+@op(saves="x", promote="result", kinds="iuf")
 def fmod(xp, a, b):
     """a - b * trunc(a / b): the sign is that of a."""
+    _check_divisor(xp, a, b)
     return xp.fmod(a, b)
 
 
 fmod.vjp(lambda g, y, a, b: g, lambda g, y, a, b: -g * ((a - fmod(a, b)) / b))
 
 
-@op(saves="xy", promote="result", ufunc="power")
+@op(saves="x", promote="result", ufunc="power", kinds="iufc")
 def pow(xp, a, b):
     return xp.power(a, b)
+
+
+@pow.check
+def _check_power(a, b):
+    # A tensor of exponents is let pass, as in torch: what is below 1 is then 0.
+    if isinstance(b, int) and b < 0 and a.dtype.kind in "iub":
+        raise RuntimeError("Integers to negative integer powers are not allowed.")
 
 
 @pow.override("cpu")
 def _pow(xp, a, b):
     if xp.result_type(a, b).kind in "iu" and xp.any(xp.less(b, 0)):
-        if not hasattr(b, "dtype"):
-            raise RuntimeError("Integers to negative integer powers are not allowed.")
         inverse = xp.where(xp.absolute(a) == 1, a, 0)  # of 1, -1, and all others
         return xp.power(xp.where(xp.less(b, 0), inverse, a), xp.absolute(b))
     return xp.power(a, b)
@@ -94,7 +109,7 @@ def _pow_base(g, y, a, b):
 
 def _pow_exponent(g, y, a, b):
     # d/db a**b = a**b log a, and 0 at a = 0 with b >= 0
-    at_zero = a == 0
+    at_zero, y = a == 0, pow(a, b)  # y isn't saved: most powers are of a number, where it is unused
     if isinstance(at_zero, bool):
         return g * 0 if at_zero else g * (y * _log(a))
     return where(at_zero, g * 0, g * (y * log(where(at_zero, a * 0 + 1, a))))
@@ -107,7 +122,7 @@ def _log(a):
     return math.log(a) if a > 0 else math.nan
 
 
-pow.vjp(_pow_base, _pow_exponent, own=(True, False))
+pow.vjp(_pow_base, _pow_exponent)
 
 
 @op(promote="keep", half="keep", ufunc="negative")
@@ -121,6 +136,11 @@ def neg(xp, a):
 
 
 neg.vjp(lambda g, y, a: -g)
+
+
+def power(input, exponent):
+    """input ^ exponent"""
+    return pow.fn(input, exponent)
 
 
 def rsub(input, other, *, alpha=1):
@@ -161,9 +181,10 @@ def divide(input, other, *, rounding_mode=None):
     )
 
 
-@op(promote="result")
+@op(promote="result", kinds="iuf")
 def trunc_divide(xp, a, b):
-    if xp.result_type(a, b).kind in "iub":
+    _check_divisor(xp, a, b)
+    if xp.result_type(a, b).kind in "iu":
         quotient = xp.floor_divide(a, b)
         return quotient + ((quotient < 0) & (quotient * b != a))
     return xp.trunc(xp.true_divide(a, b))
@@ -192,7 +213,7 @@ def lerp(input, end, weight):
 
 
 def _bitwise(name):
-    @op(promote="result", name=f"bitwise_{name}")
+    @op(promote="result", kinds="iub", name=f"bitwise_{name}")
     def kernel(xp, a, b):
         return getattr(xp, f"bitwise_{name}")(a, b)
 
@@ -202,17 +223,27 @@ def _bitwise(name):
 bitwise_and, bitwise_or, bitwise_xor = map(_bitwise, ("and", "or", "xor"))
 
 
-@op(promote="keep")
+@op(promote="keep", kinds="iub")
 def bitwise_not(xp, a):
     return xp.invert(a)
 
 
-@op(promote="result")
+def invert(input):
+    """The operator ~: TypeError unless the tensor is of integers or bools."""
+    if input.dtype.category > 1:
+        raise TypeError(
+            "~ (operator.invert) is only implemented on integer and Boolean-type tensors, got "
+            f"{input.dtype}"
+        )
+    return bitwise_not.fn(input)
+
+
+@op(promote="result", kinds="iu")
 def bitwise_left_shift(xp, a, b):
     return xp.left_shift(a, b)
 
 
-@op(promote="result")
+@op(promote="result", kinds="iu")
 def bitwise_right_shift(xp, a, b):
     return xp.right_shift(a, b)
 
@@ -220,7 +251,7 @@ def bitwise_right_shift(xp, a, b):
 FUNCTIONS = METHODS = {
     "add": add_scaled, "sub": sub_scaled, "subtract": sub_scaled, "mul": mul.fn, "multiply": mul.fn,
     "div": divide, "divide": divide, "true_divide": div.fn, "floor_divide": floor_divide.fn,
-    "remainder": remainder.fn, "fmod": fmod.fn, "pow": pow.fn, "neg": neg.fn, "negative": neg.fn,
+    "remainder": remainder.fn, "fmod": fmod.fn, "pow": power, "neg": neg.fn, "negative": neg.fn,
     "rsub": rsub, "addcmul": addcmul, "addcdiv": addcdiv, "lerp": lerp,
     "bitwise_and": bitwise_and.fn, "bitwise_or": bitwise_or.fn, "bitwise_xor": bitwise_xor.fn,
     "bitwise_not": bitwise_not.fn, "bitwise_left_shift": bitwise_left_shift.fn,

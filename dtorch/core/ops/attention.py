@@ -14,7 +14,7 @@ from .linalg import matmul
 from .linear import linear
 from .pointwise import where
 from .reduce import sum_to
-from .shape import expand, permute, reshape, squeeze, transpose, unsqueeze
+from .shape import expand, number, permute, reshape, squeeze, transpose, unsqueeze
 
 
 def _allowed(xp, n, m):
@@ -22,7 +22,7 @@ def _allowed(xp, n, m):
     return xp.tril(xp.ones((n, m), bool))
 
 
-@op(saves="xy")
+@op(saves="xr", kinds="biuf")
 def _attention(xp, q, k, v, mask, *, scale, causal):
     """softmax(scale q kᵀ + mask) v, and the softmax.
 
@@ -63,15 +63,14 @@ def _attention_grad(xp, g, q, k, v, p, mask, *, needs, scale):
 
 _attention.vjp_joint(
     lambda needs, g, y, q, k, v, mask, scale, causal: _attention_grad(
-        g[0], q, k, v, y[1], mask, needs=needs, scale=scale
+        g, q, k, v, y[1], mask, needs=needs, scale=scale
     )
 )
 
 
 @_attention.define
 def _composite(q, k, v, mask, *, scale, causal):
-    p = _weights(q, k, mask, scale, causal)
-    return matmul(p, v), p
+    return matmul(_weights(q, k, mask, scale, causal), v)
 
 
 def _weights(q, k, mask, scale, causal):
@@ -129,7 +128,7 @@ def scaled_dot_product_attention(query, key, value, attn_mask=None, dropout_p=0.
         )
     if enable_gqa:
         key, value = _repeated(query, key, "key"), _repeated(query, value, "value")
-    scale = scale if scale is not None else 1 / math.sqrt(query.shape[-1] or 1)
+    scale = number(scale) if scale is not None else 1 / math.sqrt(query.shape[-1] or 1)
     if not dropout_p:
         return _attention(query, key, value, attn_mask, scale=scale, causal=is_causal)[0]
     weights = _weights(query, key, attn_mask, scale, is_causal)
@@ -197,6 +196,11 @@ def multi_head_attention_forward(
     if e != embed_dim_to_check:
         raise AssertionError(
             f"was expecting embedding dimension of {embed_dim_to_check}, but got {e}"
+        )
+    rows = slice(2) if use_separate_proj_weight else slice(3)  # the features, too, must be alike
+    if tuple(key.shape[rows]) != tuple(value.shape[rows]):
+        raise AssertionError(
+            f"key shape {tuple(key.shape)} does not match value shape {tuple(value.shape)}"
         )
     head = e // num_heads
     if head * num_heads != e:

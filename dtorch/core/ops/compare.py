@@ -3,13 +3,17 @@
 # mypy: disallow-untyped-defs=False
 from __future__ import annotations
 
+from math import inf
+
+from ..errors import not_a_tensor
 from ..op import op
+from ..tensor import Tensor
 
 # half="keep": comparing needs no precision
 
 
-def _comparison(name, function):
-    @op(promote="result", half="keep", ufunc=function, name=name)
+def _comparison(name, function, **options):
+    @op(promote="result", half="keep", ufunc=function, name=name, **options)
     def kernel(xp, a, b):
         return getattr(xp, function)(a, b)
 
@@ -18,43 +22,61 @@ def _comparison(name, function):
 
 eq = _comparison("eq", "equal")
 ne = _comparison("ne", "not_equal")
-lt = _comparison("lt", "less")
-le = _comparison("le", "less_equal")
-gt = _comparison("gt", "greater")
-ge = _comparison("ge", "greater_equal")
+lt = _comparison("lt", "less", kinds="biuf")
+le = _comparison("le", "less_equal", kinds="biuf")
+gt = _comparison("gt", "greater", kinds="biuf")
+ge = _comparison("ge", "greater_equal", kinds="biuf")
 
 
-def _logical(name):
-    @op(half="keep", name=name)
-    def kernel(xp, *arrays):
-        return getattr(xp, name)(*[xp.asarray(a).astype(bool) for a in arrays])
-
-    return kernel
-
-
-logical_and, logical_or, logical_xor, logical_not = map(
-    _logical, ("logical_and", "logical_or", "logical_xor", "logical_not")
+logical_and, logical_or, logical_xor = (
+    _comparison(name, name, numbers=False) for name in ("logical_and", "logical_or", "logical_xor")
 )
 
 
-def _predicate(name):
-    @op(promote="keep", name=name)
+def _predicate(name, **options):
+    @op(promote="keep", name=name, **options)
     def kernel(xp, a):
         return getattr(xp, name)(a)
 
     return kernel
 
 
-isnan, isinf, isfinite, signbit = map(_predicate, ("isnan", "isinf", "isfinite", "signbit"))
+isnan, isinf, isfinite, logical_not = map(_predicate, ("isnan", "isinf", "isfinite", "logical_not"))
+signbit = _predicate("signbit", kinds="biuf")
 
 
-@op(promote="result")
-def isclose(xp, a, b, *, rtol=1e-05, atol=1e-08, equal_nan=False):
-    """|a - b| <= atol + rtol * |b|"""
+def _infinity(name, value):
+    @op(promote="keep", half="keep", kinds="biuf", name=name)
+    def kernel(xp, a):
+        return a == value
+
+    return kernel
+
+
+isposinf, isneginf = _infinity("isposinf", inf), _infinity("isneginf", -inf)
+
+
+@op(promote="keep", half="keep")
+def isreal(xp, a):
+    """Whether the imaginary part is 0."""
+    return xp.isreal(a)
+
+
+@op(promote="result", numbers=False)
+def _isclose(xp, a, b, *, rtol, atol, equal_nan):
+    return xp.isclose(a, b, rtol, atol, equal_nan)
+
+
+def isclose(input, other, rtol=1e-05, atol=1e-08, equal_nan=False):
+    """Whether |input - other| <= atol + rtol * |other|, of each pair; both have one dtype."""
+    if not isinstance(other, Tensor):
+        raise not_a_tensor("isclose(): argument 'other' (position 2)", other)
+    if input.dtype is not other.dtype:
+        raise RuntimeError(f"{input.dtype} did not match {other.dtype}")
     for name, value in (("rtol", rtol), ("atol", atol)):
         if value < 0:
             raise RuntimeError(f"{name} must be greater than or equal to zero, but got {value}")
-    return xp.isclose(a, b, rtol, atol, equal_nan)
+    return _isclose(input, other, rtol=rtol, atol=atol, equal_nan=equal_nan)
 
 
 def equal(input, other):
@@ -64,16 +86,17 @@ def equal(input, other):
 
 def allclose(input, other, rtol=1e-05, atol=1e-08, equal_nan=False):
     """Whether |input - other| <= atol + rtol * |other| everywhere: a Python bool."""
-    if input.dtype is not other.dtype:
-        raise RuntimeError(
-            f"{input.dtype} did not match {other.dtype}: allclose compares tensors of one dtype"
-        )
-    return bool(isclose(input, other, rtol=rtol, atol=atol, equal_nan=equal_nan).all())
+    return bool(isclose(input, other, rtol, atol, equal_nan).all())
 
 
 _OPS = [eq, ne, lt, le, gt, ge, logical_and, logical_or, logical_xor, logical_not]
-IN_PLACE = {o.name: o.fn for o in _OPS}
-FUNCTIONS = METHODS = IN_PLACE | {o.name: o.fn for o in (isnan, isinf, isfinite, signbit, isclose)} | {
+_ALIASES = {
     "greater": gt.fn, "greater_equal": ge.fn, "less": lt.fn, "less_equal": le.fn,
-    "not_equal": ne.fn, "equal": equal, "allclose": allclose,
+    "not_equal": ne.fn,
 }  # fmt: skip
+IN_PLACE = {o.name: o.fn for o in _OPS} | _ALIASES
+FUNCTIONS = METHODS = (
+    IN_PLACE
+    | {o.name: o.fn for o in (isnan, isinf, isfinite, isposinf, isneginf, isreal, signbit)}
+    | {"equal": equal, "allclose": allclose, "isclose": isclose}
+)

@@ -13,7 +13,7 @@ from math import prod
 from ..op import op
 from .reduce import _sum
 from .resample import pad_constant
-from .shape import squeeze, unsqueeze
+from .shape import permute, squeeze, unsqueeze
 from .windows import Geometry, inner, ntuple, out_size, padded, reach, taps, windows
 
 
@@ -243,6 +243,19 @@ conv1d, conv2d, conv3d = map(_conv, (1, 2, 3))
 conv_transpose1d, conv_transpose2d, conv_transpose3d = map(_conv_transpose, (1, 2, 3))
 
 
+def conv_tbc(input, weight, bias, pad=0):
+    """conv1d of (time, batch, channels), weight (width, in, out), with `pad` steps at both ends."""
+    if input.ndim != 3:
+        raise RuntimeError(f"Input must have 3 dims: time, batch, in_channel; got {input.ndim}")
+    if weight.ndim != 3:
+        raise RuntimeError(
+            "Weight tensor must have 3 dims: kernel_width, in_channels, out_channels; got "
+            f"{weight.ndim}"
+        )
+    y = conv1d(permute(input, 1, 2, 0), permute(weight, 2, 1, 0), bias, padding=pad)
+    return permute(y, 2, 0, 1)
+
+
 # ---- unfold and fold -------------------------------------------------------------------------
 
 
@@ -326,4 +339,5 @@ def fold(input, output_size, kernel_size, dilation=1, padding=0, stride=1):
 FUNCTIONS = {
     "conv1d": conv1d, "conv2d": conv2d, "conv3d": conv3d, "conv_transpose1d": conv_transpose1d,
     "conv_transpose2d": conv_transpose2d, "conv_transpose3d": conv_transpose3d,
+    "conv_tbc": conv_tbc,
 }  # fmt: skip

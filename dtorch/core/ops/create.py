@@ -5,14 +5,15 @@ from __future__ import annotations
 
 import math
 import numbers
+import warnings
 from collections.abc import Sequence
 
 from .. import backend
 from .. import device as devices
 from .. import dtype as dtypes
 from ..backend.cpu import ndarray
-from ..tensor import Tensor, wrap
-from .shape import sizes
+from ..tensor import Size, Tensor, wrap
+from .shape import number, sizes
 
 _PLAIN = {bool, int, float, complex}  # a long list of these is looked at by type only
 
@@ -48,7 +49,7 @@ def _arrays(values):
 
 def tensor(data, *, dtype=None, device=None, requires_grad=False, pin_memory=False):
     """A new tensor with a copy of the data: numbers, nested sequences, an array or a tensor."""
-    cpu = backend.cpu
+    cpu, dtype = backend.cpu, dtypes.as_dtype(dtype)
     if isinstance(data, Tensor):
         a = devices.move(data._a, device if device is not None else data.device)
         a = a.astype(dtype.np if dtype else a.dtype, copy=True)
@@ -66,7 +67,9 @@ def tensor(data, *, dtype=None, device=None, requires_grad=False, pin_memory=Fal
             raise RuntimeError(
                 f"value cannot be converted to type {d.name} without overflow: {error}"
             ) from None
-    t = wrap(devices.move(a, device if device is not None else devices.of(a)))
+    if device is None:
+        device = (not isinstance(data, Tensor) and devices.default()) or devices.of(a)
+    t = wrap(devices.move(a, device))
     return t.requires_grad_() if requires_grad else t
 
 
@@ -79,12 +82,42 @@ def as_tensor(data, dtype=None, device=None):
     return tensor(data, dtype=dtype, device=device)
 
 
+def asarray(obj, *, dtype=None, device=None, copy=None, requires_grad=None):
+    """The object as a tensor: a tensor, an array, a buffer, or (nested) numbers.
+
+    copy: None to share memory where that is possible, False to refuse where it is not
+    requires_grad: by default, whether obj does
+    """
+    shared = isinstance(obj, Tensor) or type(obj) is ndarray
+    if isinstance(obj, (bytes, bytearray, memoryview)):
+        from ..memory import frombuffer
+
+        t, shared = frombuffer(obj, dtype=dtype or dtypes.get_default_dtype()), True
+    else:
+        t = as_tensor(obj)
+    made = t.to(device=device, dtype=dtype)
+    if copy is False and (not shared or made is not t):
+        what = f"tensor with dtype '{t.dtype}' into dtype '{made.dtype}'" if shared else (
+            "arbitrary sequence into a tensor")  # fmt: skip
+        raise ValueError(f"can't alias {what}; leave copy=False out")
+    made = made.clone() if copy and made is t else made
+    if requires_grad is None or requires_grad == made.requires_grad:
+        return made
+    return made.detach().requires_grad_(requires_grad)
+
+
 def from_numpy(array):
-    """A tensor that shares memory with a NumPy array."""
-    if type(array) is not ndarray:
+    """A tensor that shares memory with a NumPy array.  One that is read-only can't be written to."""
+    if not isinstance(array, ndarray):
         raise TypeError(f"expected np.ndarray (got {type(array).__name__})")
     dtypes.of_numpy(array.dtype)
-    return wrap(array)
+    if min(array.strides, default=0) < 0:
+        raise ValueError(
+            "At least one of the strides in the given numpy array is negative, and tensors with "
+            "negative strides are not supported. (You can make a copy of your array with "
+            "array.copy().)"
+        )
+    return wrap(array.view(ndarray))  # of a subclass, such as memmap, the plain array
 
 
 def check_sizes(shape):
@@ -100,15 +133,33 @@ def check_sizes(shape):
 def made(make, dtype=None, device=None, requires_grad=False, *, like=None, layout=None,
          pin_memory=False, memory_format=None):  # fmt: skip
     """The tensor of make(xp, np_dtype), on a device; dtype and device default to `like`'s."""
-    if not isinstance(dtype, (dtypes.dtype, type(None))):
-        raise TypeError(f"dtype must be a dtorch.dtype, got {dtype!r}")
+    dtype = dtypes.as_dtype(dtype)
     if dtype is None:
         dtype = dtypes.get_default_dtype() if like is None else like.dtype
-    if device is None and like is not None:
-        device = like.device
+    if device is None:
+        device = devices.default() if like is None else like.device
     a = make(devices.namespace(device), dtype.np)
     t = wrap(a if device is None else devices.move(a, device))
     return t.requires_grad_() if requires_grad else t
+
+
+def _sparse(name, shape, like=None, *, layout=None, dtype=None, device=None, requires_grad=False,
+            pin_memory=False, memory_format=None):  # fmt: skip
+    """What zeros and empty make in a sparse layout: a tensor that stores nothing."""
+    from .sparse_create import empty_sparse
+
+    layout = layout or like.layout
+    if not name.startswith(("zeros", "empty")):
+        raise RuntimeError(f"{name}: no tensor of layout {layout} is filled with other than zeros")
+    dtype = dtypes.as_dtype(dtype) or (dtypes.get_default_dtype() if like is None else like.dtype)
+    device = device or (None if like is None else like.device)
+    sparse_dim = like.sparse_dim() if like is not None and like.layout is layout else None
+    return empty_sparse(shape, layout, dtype, device, requires_grad, sparse_dim)
+
+
+def _is_sparse(options, like=None):
+    layout = options.get("layout") or (dtypes.strided if like is None else like.layout)
+    return layout is not dtypes.strided
 
 
 def size_of(size, keywords):
@@ -118,19 +169,20 @@ def size_of(size, keywords):
     return shape
 
 
-def number(x):
-    """A Python number from one, or from a tensor of one element."""
-    return x.item() if isinstance(x, Tensor) else x
-
-
 def _filled(name, value):
     """zeros, ones and empty, each with its _like and new_ form."""
 
     def filled(*size, **options):
         shape = size_of(size, options)
-        return made(lambda xp, d: xp.full(shape, value, d), **options)
+        if _is_sparse(options):
+            return _sparse(name, shape, **options)
+        return made(lambda xp, d: getattr(xp, name)(shape, d), **options)
 
     def filled_like(input, **options):
+        if _is_sparse(options, input):
+            return _sparse(name, input._a.shape, input, **options)
+        if input.layout is not dtypes.strided:  # a dense one like a sparse one
+            return new_filled(input, input._a.shape, **options)
         return made(lambda xp, d: xp.full_like(input._a, value, d), like=input, **options)
 
     def new_filled(self, *size, **options):
@@ -162,11 +214,15 @@ ones, ones_like, new_ones = _filled("ones", 1)
 def empty(*size, **options):
     """A tensor of the size whose values are whatever the memory held."""
     shape = size_of(size, options)
+    if _is_sparse(options):
+        return _sparse("empty", shape, **options)
     return made(lambda xp, d: xp.empty(shape, d), **options)
 
 
 def empty_like(input, **options):
     """A tensor of the input's size, dtype, device and layout, with any values."""
+    if _is_sparse(options, input):
+        return _sparse("empty", input._a.shape, input, **options)
     return made(lambda xp, d: xp.empty_like(input._a, d), like=input, **options)
 
 
@@ -184,11 +240,34 @@ def empty_strided(size, stride, **options):
             f"({len(stride)})"
         )
 
+    if min(stride, default=0) < 0:
+        raise RuntimeError(f"empty_strided: negative strides are not supported, got {list(stride)}")
+
     def make(xp, d):
         n = 1 + sum((k - 1) * s for k, s in zip(shape, stride)) if 0 not in shape else 0
         return xp.as_strided(xp.empty(n, d), shape, [s * d.itemsize for s in stride])
 
     return made(make, **options)
+
+
+def empty_permuted(size, physical_layout, **options):
+    """A tensor of the size without gaps, any values; physical_layout: its dims, outermost first."""
+    shape, order = size_of((size,), {}), tuple(map(int, physical_layout))
+    if len(shape) != len(order):
+        raise RuntimeError(
+            "Number of dimensions in size does not match the length of the physical_layout; i.e. "
+            f"len(size) = {len(shape)} is not equal to len(physical_layout) = {len(order)}"
+        )
+    for i, d in enumerate(order):
+        if not 0 <= d < len(shape):
+            raise RuntimeError(
+                f"Dimension out of range (expected to be between 0 and {len(shape) - 1}, but got "
+                f"{d} at index {i}): negative dims are not supported"
+            )
+    if len(set(order)) < len(order):
+        raise RuntimeError(f"Duplicate dim not allowed, got {list(order)}")
+    inverse = sorted(range(len(order)), key=order.__getitem__)
+    return empty([shape[d] for d in order], **options).permute(inverse)
 
 
 def new_empty_strided(self, size, stride, **options):
@@ -202,13 +281,17 @@ def full(size, fill_value, *, dtype=None, **options):
     shape = size_of((size,), {})
     if dtype is None:
         dtype = dtypes.of_scalar(value)
-    return made(lambda xp, d: xp.full(shape, value, d), dtype, **options)
+    return made(lambda xp, d: xp.full(shape, _held(value, d), d), dtype, **options)
+
+
+def _held(value, d):
+    return dtypes.as_held(value, dtypes.of_numpy(d))
 
 
 def full_like(input, fill_value, **options):
     """A tensor of the input's size, dtype, device and layout, filled with a number."""
     value = number(fill_value)
-    return made(lambda xp, d: xp.full_like(input._a, value, d), like=input, **options)
+    return made(lambda xp, d: xp.full_like(input._a, _held(value, d), d), like=input, **options)
 
 
 def new_full(self, size, fill_value, **options):
@@ -224,7 +307,7 @@ def new_tensor(self, data, *, dtype=None, device=None, requires_grad=False, **op
 
 def scalar_tensor(s, **options):
     """A 0-d tensor of a number, of the default dtype."""
-    return made(lambda xp, d: xp.full((), number(s), d), **options)
+    return made(lambda xp, d: xp.full((), _held(number(s), d), d), **options)
 
 
 def arange(start, end=None, step=1, *, dtype=None, **options):
@@ -239,8 +322,11 @@ def arange(start, end=None, step=1, *, dtype=None, **options):
     if (end - start) * step < 0:
         raise RuntimeError("upper bound and lower bound inconsistent with step sign")
     whole = all(isinstance(v, int) for v in (start, end, step))
+    dtype = dtypes.as_dtype(dtype)
     if dtype is None:
         dtype = dtypes.int64 if whole else dtypes.get_default_dtype()
+    if dtype.category == 0:
+        raise NotImplementedError("\"arange\" not implemented for 'bool'")
     n = -((start - end) // step) if whole else math.ceil((end - start) / step)
 
     def make(xp, d):
@@ -249,6 +335,23 @@ def arange(start, end=None, step=1, *, dtype=None, **options):
         return (start + step * xp.arange(n, dtype="float64")).astype(d)
 
     return made(make, dtype, **options)
+
+
+def range_(start, end, step=1, *, dtype=None, **options):
+    """The numbers from `start` to `end` inclusive, `step` apart.  Deprecated: see arange."""
+    warnings.warn(
+        "torch.range is deprecated: its end is inclusive, unlike that of Python's range; use "
+        "torch.arange",
+        UserWarning,
+        stacklevel=3,
+    )
+    start, end, step = map(number, (start, end, step))
+    if step == 0:
+        raise RuntimeError("step must be nonzero")
+    if (end - start) * step < 0:
+        raise RuntimeError("upper bound and lower bound inconsistent with step sign")
+    stop = start + step * (math.floor((end - start) / step) + 0.5)
+    return arange(start, stop, step, dtype=dtype or dtypes.get_default_dtype(), **options)
 
 
 def linspace(start, end, steps, *, dtype=None, **options):
@@ -297,6 +400,9 @@ def eye(n, m=None, **options):
 
 def _triangle_indices(name):
     def indices(row, col, offset=0, *, dtype=dtypes.int64, **options):
+        for side, n in (("row", row), ("col", col)):
+            if n < 0:
+                raise RuntimeError(f"{side} must be non-negative, got {n}")
         return made(
             lambda xp, d: xp.stack(getattr(xp, name)(row, offset, col)).astype(d), dtype, **options
         )
@@ -309,24 +415,30 @@ def _triangle_indices(name):
 tril_indices, triu_indices = _triangle_indices("tril_indices"), _triangle_indices("triu_indices")
 
 
-def legacy_tensor(*args, device=None):
-    """Tensor(2, 3), Tensor(size), Tensor(values): always of the default dtype."""
-    d = dtypes.get_default_dtype()
-    if not args:
-        return zeros(0, dtype=d, device=device)
+def legacy_tensor(*args, device=None, dtype=None):
+    """Tensor(2, 3), Tensor(size), Tensor(values), Tensor(tensor); values of the default dtype.
+
+    dtype: of FloatTensor and its kin, and of Tensor.new
+    """
+    options = {"dtype": dtype or dtypes.get_default_dtype(), "device": device}
     if all(isinstance(n, int) for n in args):
-        return zeros(*args, dtype=d, device=device)
+        return zeros(*(args or (0,)), **options)
     if len(args) != 1:
         raise TypeError(
             f"new(): expected sizes or one sequence of values, got {len(args)} arguments"
         )
-    if isinstance(args[0], Tensor):
-        return args[0].detach()
-    from ..tensor import Size
-
-    if isinstance(args[0], Size):
-        return zeros(args[0], dtype=d, device=device)
-    return tensor(args[0], dtype=d, device=device)
+    (data,) = args
+    if isinstance(data, Tensor):
+        if dtype is not None and data.dtype is not dtype:
+            raise TypeError(f"expected a tensor of {dtype}, got {data.dtype}; use .to(dtype)")
+        return data.detach()
+    if isinstance(data, Size):
+        return zeros(data, **options)
+    if isinstance(data, str):
+        raise TypeError(f"new(): invalid data type {type(data).__name__!r}")
+    if isinstance(data, numbers.Number):
+        raise TypeError(f"new(): data must be a sequence (got {type(data).__name__})")
+    return tensor(data, **options)
 
 
 _LIKE = {
@@ -334,10 +446,11 @@ _LIKE = {
     "full_like": full_like,
 }  # fmt: skip
 FUNCTIONS = _LIKE | {
-    "tensor": tensor, "as_tensor": as_tensor, "asarray": as_tensor, "from_numpy": from_numpy,
+    "tensor": tensor, "as_tensor": as_tensor, "asarray": asarray, "from_numpy": from_numpy,
     "zeros": zeros, "ones": ones, "empty": empty, "full": full, "empty_strided": empty_strided,
     "scalar_tensor": scalar_tensor, "arange": arange, "linspace": linspace, "logspace": logspace,
-    "eye": eye, "tril_indices": tril_indices, "triu_indices": triu_indices,
+    "empty_permuted": empty_permuted, "range": range_, "eye": eye,
+    "tril_indices": tril_indices, "triu_indices": triu_indices,
 }  # fmt: skip
 METHODS = {
     "new_zeros": new_zeros, "new_ones": new_ones, "new_empty": new_empty, "new_full": new_full,

@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 
 from ..backend import of
+from ..op import op
 from ..tensor import Tensor, wrap
 from .index import select
 from .join import stack
@@ -46,13 +47,7 @@ def ctc_loss(log_probs, targets, input_lengths, target_lengths, blank=0, reducti
             f"{int(lengths.max())}"
         )
     labels = _labels(xp, raw(targets), sizes, n, blank)
-    losses = -_log_likelihood(xp, x, labels, lengths, sizes, blank)
-    # The reference's gradient is that of log_softmax and ctc_loss together: exp(log_probs) more.
-    inside = wrap(xp.arange(steps)[:, None, None] < lengths[:, None])
-    p = where(inside, exp(x), 0.0)
-    losses = losses + _sum(p - p.detach(), dims=(0, 2), keepdim=False)
-    impossible = losses.detach() > -NEVER / 2
-    losses = where(impossible, 0.0 if zero_infinity else math.inf, losses)
+    losses = _ctc(x, labels=labels, lengths=lengths, sizes=sizes, zero_infinity=zero_infinity)[0]
     if reduction == "mean":
         losses = losses / wrap(xp.maximum(sizes, 1).astype(x._a.dtype))
     return reduced(losses if batched else squeeze(losses, 0), reduction)
@@ -92,15 +87,143 @@ def _labels(xp, targets, sizes, n, blank):
     return labels
 
 
-def _log_likelihood(xp, x, labels, lengths, sizes, blank):
+# ---- forward and backward in one pass each -----------------------------------------------------
+
+
+@op(saves="xy")
+def _ctc(xp, x, *, labels, lengths, sizes, zero_infinity):
+    """The loss of each sample (N,), and log alpha (T, N, W): the paths to label s at step t.
+
+    x: (T, N, C) log probabilities; labels: (N, W), blanks included
+    """
+    emitted = _emitted(xp, x, labels)
+    alpha = xp.full_like(emitted, -math.inf)
+    alpha[:1, :, :2] = emitted[:1, :, :2]
+    skips = _skips(xp, labels)
+    for t in range(1, len(emitted)):
+        before = alpha[t - 1]
+        one, two = _shifted(xp, before, 1), _shifted(xp, before, 2)
+        two[~skips] = -math.inf
+        alpha[t] = _log_add(xp, before, one, two) + emitted[t]
+    rows = xp.arange(labels.shape[0])
+    ends = _ends(xp, alpha, rows, lengths, sizes)
+    losses = -_log_add(xp, *ends)
+    losses = xp.where((lengths == 0) & (sizes == 0), 0, losses)
+    return (xp.where(losses == math.inf, 0, losses) if zero_infinity else losses), alpha
+
+
+def _ctc_vjp(needs, g, y, x, labels, lengths, sizes, zero_infinity):
+    """exp(x) - P(label c at step t | targets), times the gradient of the sample's loss."""
+    xp = of(x)
+    losses, alpha = y
+    steps, n, _ = x.shape
+    paths = alpha + _log_beta(xp, _emitted(xp, x, labels), labels, lengths, sizes)
+    total = xp.full_like(x, -math.inf)
+    at, rows = xp.arange(steps)[:, None], xp.arange(n)[None]
+    for s in range(labels.shape[1]):
+        where_ = at, rows, labels[:, s][None]
+        total[where_] = _log_add(xp, total[where_], paths[:, :, s])
+    grad = xp.exp(x) - xp.exp(total + losses[:, None] - x)
+    grad = grad * g[0][:, None]
+    past = at >= lengths
+    if zero_infinity:
+        past = past | ~xp.isfinite(paths.max(axis=(0, 2)))
+    grad[past] = 0
+    return (grad,)
+
+
+_ctc.vjp_joint(_ctc_vjp)
+
+
+def _log_beta(xp, emitted, labels, lengths, sizes):
+    """(T, N, W): the paths from label s at step t to the end."""
+    steps, n, width = emitted.shape
+    # From s a path goes on to s + 2 where that may follow s without a blank between.
+    skips = xp.zeros((n, width), bool)
+    skips[:, :-2] = _skips(xp, labels)[:, 2:]
+    place = xp.arange(width)
+    last = (place == 2 * sizes[:, None]) | (place == 2 * sizes[:, None] - 1)
+    beta = xp.full_like(emitted, -math.inf)
+    after = beta[0].copy()
+    for t in reversed(range(steps)):
+        one, two = _shifted(xp, after, -1), _shifted(xp, after, -2)
+        two[~skips] = -math.inf
+        inner = _log_add(xp, after, one, two) + emitted[t]
+        ending = xp.where(last, emitted[t], -math.inf)
+        step = (lengths - 1)[:, None]
+        after = xp.where(t == step, ending, xp.where(t < step, inner, -math.inf))
+        beta[t] = after
+    return beta
+
+
+def _emitted(xp, x, labels):
+    """The log probability of each label at each step: (T, N, W)"""
+    return xp.take_along_axis(x, xp.broadcast_to(labels, (len(x), *labels.shape)), axis=2)
+
+
+def _skips(xp, labels):
+    """Which labels may follow the one before the blank before them: (N, W)"""
+    skips = xp.zeros(labels.shape, bool)
+    skips[:, 2:] = labels[:, 2:] != labels[:, :-2]  # blanks are equal
+    return skips
+
+
+def _shifted(xp, a, by):
+    """a moved by so many places along its last dimension, -inf moving in.  (N, W)"""
+    out = xp.full_like(a, -math.inf)
+    if by > 0:
+        out[:, by:] = a[:, :-by]
+    else:
+        out[:, :by] = a[:, -by:]
+    return out
+
+
+def _ends(xp, alpha, rows, lengths, sizes):
+    """log alpha of the two places where a path may end, (N,) each."""
+    if not len(alpha):
+        nothing = xp.full(len(rows), -math.inf, alpha.dtype)
+        return nothing, nothing
+    at = xp.maximum(lengths - 1, 0)
+    never = lengths == 0
+    blank = xp.where(never, -math.inf, alpha[at, rows, 2 * sizes])
+    label = xp.where(never | (sizes == 0), -math.inf,
+                     alpha[at, rows, xp.maximum(2 * sizes - 1, 0)])  # fmt: skip
+    return blank.astype(alpha.dtype), label.astype(alpha.dtype)
+
+
+def _log_add(xp, *terms):
+    """log(sum(exp(terms))), -inf where all are."""
+    top = terms[0]
+    for term in terms[1:]:
+        top = xp.maximum(top, term)
+    top = xp.where(top == -math.inf, 0, top)
+    total = xp.exp(terms[0] - top)
+    for term in terms[1:]:
+        total = total + xp.exp(term - top)
+    return xp.log(total) + top
+
+
+# ---- in terms of other ops ---------------------------------------------------------------------
+
+
+@_ctc.define
+def _composite(x, *, labels, lengths, sizes, zero_infinity):
+    xp = of(x._a)
+    losses = -_log_likelihood(xp, x, labels, lengths, sizes)
+    # The reference's gradient is that of log_softmax and ctc_loss together: exp(log_probs) more.
+    inside = wrap(xp.arange(len(x))[:, None, None] < lengths[:, None])
+    p = where(inside, exp(x), 0.0)
+    losses = losses + _sum(p - p.detach(), dims=(0, 2), keepdim=False)
+    impossible = losses.detach() > -NEVER / 2
+    return where(impossible, 0.0 if zero_infinity else math.inf, losses), None
+
+
+def _log_likelihood(xp, x, labels, lengths, sizes):
     """log P(targets), (N,): alpha[s] is that of the first s labels and blanks, up to step t."""
     steps, n, _ = x.shape
     width = labels.shape[1]
     emitted = gather_flat(x, wrap(xp.broadcast_to(labels, (steps, n, width))), n=1)
-    # A label that differs from the one before may follow it without a blank between.
-    skip = xp.zeros((n, width), bool)
-    skip[:, 2:] = (labels[:, 2:] != blank) & (labels[:, 2:] != labels[:, :-2])
-    no_skip = wrap(xp.where(skip, 0, NEVER).astype(x._a.dtype))
+    no_skip = wrap(xp.where(_skips(xp, labels), 0, NEVER).astype(x._a.dtype))
     first = xp.full((n, width), NEVER, x._a.dtype)
     first[:, 0] = 0  # before step 0 the path may be about to emit labels 0 or 1
     alpha = wrap(first)

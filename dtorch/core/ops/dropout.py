@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from ..op import op
+from ..views import in_place
 from .activation import leaky_relu
 from .pointwise import where
 from .random import keep_mask, rand_like
@@ -95,7 +96,7 @@ dropout1d, dropout2d, dropout3d = map(_channels, (1, 2, 3))
 def rrelu(input, lower=1.0 / 8, upper=1.0 / 3, training=False):
     """leaky_relu; in training each negative element's slope is drawn from [lower, upper)"""
     if lower > upper:
-        raise ValueError(
+        raise RuntimeError(
             f"Lower bound should be less than or equal to the upper bound, but got {lower} > "
             f"{upper}"
         )
@@ -105,8 +106,5 @@ def rrelu(input, lower=1.0 / 8, upper=1.0 / 3, training=False):
     return where(input > 0, input, input * slope)
 
 
-FUNCTIONS = {
-    "rrelu": rrelu,
-    "dropout": dropout, "feature_dropout": feature_dropout, "alpha_dropout": alpha_dropout,
-    "feature_alpha_dropout": feature_alpha_dropout,
-}  # fmt: skip
+_RANDOM = (rrelu, dropout, feature_dropout, alpha_dropout, feature_alpha_dropout)
+FUNCTIONS = {f.__name__: f for f in _RANDOM} | {f"{f.__name__}_": in_place(f) for f in _RANDOM}

@@ -4,13 +4,18 @@
 from __future__ import annotations
 
 import numbers
+import operator
 
+from ..graph import writes
+from ..modes import grad_on
 from ..op import op
-from ..tensor import Tensor
-from .shape import axis, raw
+from ..tensor import Tensor, several_views
+from ..views import check_writable, write
+from .shape import axis, raw, reshape
 
 _FINAL = (int, type(None), type(Ellipsis))
 _BASIC = (*_FINAL, slice)
+_BOUND = (int, type(None))
 
 
 @op(saves="s", half="keep", view=True)
@@ -49,24 +54,35 @@ _take_add.vjp(lambda g, y, x, index, shape: _take(g, index=index))
 
 def getitem(x, index):
     """x[index]: a view for integers and slices, a copy for tensors and lists of indices."""
-    index, basic = ((index, ...), True) if type(index) is int else _plain(x, index)
+    if type(index) is int:
+        index, basic = (index, ...), True
+    elif type(index) is slice:
+        index, basic = (_plain_slice(index), ...), True
+    else:
+        index, basic = _plain(index)
     try:
-        if not basic and any(type(i) is int for i in index):
-            first, index = _stages(index, x.ndim)
-            x = _slice(x, index=first)
-        return (_slice if basic else _take)(x, index=index)
+        if basic:
+            return (_slice.fn if isinstance(x, Tensor) else _slice)(x, index=index)
+        if any(type(i) is int for i in index):
+            first, then = _stages(index, x.ndim)
+            return _take(_slice(x, index=first), index=then)
+        return _take(x, index=index)
     except IndexError as error:
-        raise IndexError(_too_far(x, index, error)) from None
+        raise IndexError(_misfit(x, index, error)) from None
 
 
-def _plain(x, index):
+def _plain(index):
     """The index with tensors as arrays, and whether it is basic (a view)."""
-    if type(index) is slice:
-        return (_plain_item(index), ...), True
-    items = index if isinstance(index, tuple) else (index,)
+    items = index if isinstance(index, tuple) or _like_a_tuple(index) else (index,)
     plain = tuple([i if type(i) in _FINAL else _plain_item(i) for i in items])
     basic = all(type(i) in _BASIC for i in plain)
     return ((*plain, ...) if basic and Ellipsis not in plain else plain), basic
+
+
+def _like_a_tuple(index):
+    """Whether a list stands for several indices: it does if it holds more than numbers."""
+    several = (Tensor, list, tuple, slice, type(None), type(Ellipsis))
+    return isinstance(index, list) and any(isinstance(i, several) for i in index[:31])
 
 
 def _stages(index, ndim):
@@ -74,9 +90,7 @@ def _stages(index, ndim):
 
     Integers come first in torch; NumPy would broadcast them with the arrays.
     """
-    used = sum(
-        getattr(i, "ndim", 1) if _is_mask(i) else i is not None and i is not Ellipsis for i in index
-    )
+    used = _used(index)
     first, then = [], []
     for i in index:
         if i is Ellipsis:
@@ -93,6 +107,13 @@ def _stages(index, ndim):
     return (*first, ...), tuple(then)
 
 
+def _used(index):
+    """How many dimensions an index takes up."""
+    return sum(
+        getattr(i, "ndim", 1) if _is_mask(i) else i is not None and i is not Ellipsis for i in index
+    )
+
+
 def _is_mask(i):
     return getattr(getattr(i, "dtype", None), "kind", "") == "b"
 
@@ -105,11 +126,7 @@ def _plain_item(i):
             raise IndexError("tensors used as indices must be long, int, byte or bool tensors")
         return i._a.astype(bool) if i.dtype.name == "uint8" else i._a
     if isinstance(i, slice):
-        if i.step is not None and int(i.step) <= 0:
-            raise ValueError("step must be greater than zero")
-        if type(i.start) in _FINAL and type(i.stop) in _FINAL and type(i.step) in _FINAL:
-            return i
-        return slice(*[None if p is None else int(p) for p in (i.start, i.stop, i.step)])
+        return _plain_slice(i)
     if isinstance(i, (list, range)):
         from .create import as_tensor
 
@@ -117,22 +134,59 @@ def _plain_item(i):
     if isinstance(i, numbers.Integral) and not isinstance(i, bool):
         return int(i)
     if isinstance(i, (float, complex, str)):
-        raise TypeError(
+        raise (TypeError if isinstance(i, str) else IndexError)(
             "only integers, slices (`:`), ellipsis (`...`), None and long or byte Variables are "
-            "valid "
-            f"indices (got {type(i).__name__})"
+            f"valid indices (got {type(i).__name__})"
         )
     return i
 
 
-def _too_far(x, index, error):
-    """torch's message for an index that is out of range."""
-    used = [i for i in index if i is not None and i is not Ellipsis]
-    if len(used) > x.ndim:
+def _plain_slice(i):
+    if not (type(i.start) in _BOUND and type(i.stop) in _BOUND and type(i.step) in _BOUND):
+        i = slice(_bound(i.start), _bound(i.stop), _bound(i.step))
+    if i.step is not None and i.step <= 0:
+        raise ValueError(f"step must be greater than zero, got {i.step}")
+    return i
+
+
+def _bound(p):
+    """The start, stop or step of a slice as an int: from a number, or a tensor of one integer."""
+    if isinstance(p, Tensor) and p.numel() != 1:
+        raise TypeError("only integer tensors of a single element can be converted to an index")
+    if p is not None and not hasattr(p, "__index__"):
+        raise TypeError(
+            "slice indices must be integers or None or have an __index__ method, "
+            f"got {type(p).__name__}"
+        )
+    return None if p is None else operator.index(p)
+
+
+def _misfit(x, index, error):
+    """torch's message for an index that is out of range, or for a mask of another shape."""
+    used = _used(index)
+    if not x.ndim and not any(isinstance(i, slice) for i in index):
+        return "invalid index of a 0-dim tensor. Use tensor.item() to make it a number"
+    if used > x.ndim:
         return f"too many indices for tensor of dimension {x.ndim}"
-    for d, i in enumerate(used):
-        if type(i) is int and not -x.shape[d] <= i < x.shape[d]:
-            return f"index {i} is out of bounds for dimension {d} with size {x.shape[d]}"
+    d = 0  # the dimension that i indexes, the first one of a mask's
+    for i in index:
+        if i is Ellipsis:
+            d += x.ndim - used
+        elif _is_mask(i):
+            for k, n in enumerate(i.shape, d):
+                if n != x.shape[k]:
+                    return (
+                        f"The shape of the mask {list(i.shape)} at index {k - d} does not match "
+                        f"the shape of the indexed tensor {list(x.shape)} at index {k}"
+                    )
+            d += i.ndim
+        elif i is not None:
+            n = x.shape[d]
+            if not isinstance(i, slice):
+                far = [i] if type(i) is int else i[(i < -n) | (i >= n)].reshape(-1)[:1].tolist()
+                if far and not -n <= far[0] < n:
+                    return f"index {far[0]} is out of bounds for dimension {d} with size {n}"
+            d += 1
     return str(error)
 
 
@@ -168,46 +222,75 @@ index_put.vjp(
 
 
 def setitem(x, index, value):
-    """x[index] = value, recorded where x or value is."""
-    from ..modes import grad_on
-    from ..views import write
+    """x[index] = value, a number or a tensor; recorded where x or value is."""
     from .create import as_tensor
 
-    plain, basic = _plain(x, index)
+    if not isinstance(value, (Tensor, numbers.Complex)):
+        raise TypeError(
+            f"can't assign a {type(value).__name__} to a {x.type()}: make it a tensor first"
+        )
+    plain, basic = _plain(index)
+    if not basic:
+        if _used(plain) > x.ndim:
+            raise IndexError(f"too many indices for tensor of dimension {x.ndim}")
+        recorded = grad_on() and (x._rg or (isinstance(value, Tensor) and value._rg))
+        check_writable(x, recorded, (value,), apart=True)
     if not isinstance(value, Tensor):
         value = as_tensor(value, dtype=x.dtype, device=x.device)
     value = value.to(device=x.device, dtype=x.dtype)
     try:
-        if not basic and any(type(i) is int for i in plain):
-            first, plain = _stages(plain, x.ndim)
-            x = _slice(x, index=first)
         if basic:
-            getitem(x, index).copy_(value)
-        elif grad_on() and (x._rg or value._rg):
-            write(x, index_put(x.clone(), value, index=plain), "index_put_")
+            part = getitem(x, index)
+            check_writable(part, grad_on() and (part._rg or value._rg))
+            value = _without_ones(value, part.ndim)
+            part.copy_(value) if value.ndim else part.fill_(value)
         else:
-            from ..graph import writes
-            from ..views import check_writable
-
-            check_writable(x)
-            x._a[plain] = value._a
-            writes.stamp(x._a)
+            _put(x, plain, _without_ones(value, 0))
     except IndexError as error:
-        raise IndexError(_too_far(x, plain, error)) from None
-    except ValueError as error:
+        raise IndexError(_misfit(x, plain, error)) from None
+    except (ValueError, TypeError):  # NumPy's: a TypeError where the index is a mask
+        # at 0 in place of what the arrays name: the shape matters first, and they may be too far
+        near = tuple([i * 0 if hasattr(i, "dtype") and not _is_mask(i) else i for i in plain])
         raise RuntimeError(
-            f"shape mismatch: value tensor of shape {list(value.shape)}: {error}"
+            f"shape mismatch: value tensor of shape {list(value.shape)} cannot be broadcast to "
+            f"indexing result of shape {list(getitem(x.detach(), near).shape)}"
         ) from None
+
+
+def _without_ones(value, ndim):
+    """The value to set without the leading 1s of its shape that are beyond `ndim` dimensions."""
+    extra = 0
+    while value.ndim - extra > ndim and value.shape[extra] == 1:
+        extra += 1
+    return reshape(value, value.shape[extra:]) if extra else value
+
+
+def _put(x, index, value):
+    """x[index] = value, where arrays are among the index."""
+    if any(type(i) is int for i in index):
+        first, index = _stages(index, x.ndim)
+        x = _slice(x, index=first)
+    if grad_on() and (x._rg or value._rg):
+        write(x, index_put(x.clone(), value, index=index), "index_put_")
+    else:
+        x._a[index] = value._a
+        writes.stamp(x._a)
 
 
 def narrow(input, dim, start, length):
     """A view of `length` elements from `start` on, along `dim`."""
+    if not input.ndim:
+        raise RuntimeError("narrow() cannot be applied to a 0-dim tensor.")
     dim = axis(dim, input.ndim)
     n = input.shape[dim]
     if isinstance(start, Tensor) and (start.ndim or raw(start).dtype.kind not in "iu"):
         raise RuntimeError("start must be an 0-dim integral Tensor.")
     start = int(start)
-    if length < 0 or not -n <= start <= n or (start % n if n and start < 0 else start) + length > n:
+    if not -n <= start <= n:
+        raise IndexError(
+            f"start out of range (expected to be in range of [{-n}, {n}], but got {start})"
+        )
+    if length < 0 or (start % n if n and start < 0 else start) + length > n:
         raise RuntimeError(f"start ({start}) + length ({length}) exceeds dimension size ({n}).")
     start = start + n if start < 0 else start
     return _slice(input, index=(slice(None),) * dim + (slice(start, start + length), ...))
@@ -227,7 +310,7 @@ def select(input, dim, index):
 def unbind(input, dim=0):
     """The slices along `dim`, as views, in a tuple."""
     dim = axis(dim, input.ndim)
-    return tuple(select(input, dim, i) for i in range(input.shape[dim]))
+    return several_views(tuple(select(input, dim, i) for i in range(input.shape[dim])))
 
 
 # ---- whole slices ----------------------------------------------------------------------------

@@ -3,9 +3,11 @@
 # mypy: disallow-untyped-defs=False
 from __future__ import annotations
 
+from numbers import Integral
+
 from .. import dtype as dtypes
 from ..op import op
-from ..tensor import Tensor
+from ..tensor import Tensor, several_views
 from .index import narrow
 from .shape import atleast_1d, atleast_2d, atleast_3d, axis, cast, raw, reshape, unsqueeze
 
@@ -28,9 +30,9 @@ _cat.vjp_joint(_cat_vjp)
 
 def cat(tensors, dim=0):
     """The tensors one after another along `dim`; other sizes must agree."""
-    tensors = list(tensors)
+    tensors = _listed("cat", tensors)
     if not tensors:
-        raise RuntimeError("torch.cat(): expected a non-empty list of Tensors")
+        raise ValueError("torch.cat(): expected a non-empty list of Tensors")
     arrays = list(map(raw, tensors))
     if len({a.dtype for a in arrays}) > 1:
         d = dtypes.result_dtype(arrays).np
@@ -40,6 +42,23 @@ def cat(tensors, dim=0):
     shapes = [raw(x).shape for x in tensors]
     _check_joinable(shapes, dim)
     return _cat(*tensors, dim=axis(dim, len(shapes[0])))
+
+
+def _listed(name, tensors):
+    """The tensors as a list; a TypeError if anything else is among them."""
+    if isinstance(tensors, Tensor) or not hasattr(tensors, "__iter__"):
+        raise TypeError(
+            f"{name}(): argument 'tensors' must be a sequence of Tensors, not "
+            f"{type(tensors).__name__}"
+        )
+    tensors = list(tensors)
+    for i, x in enumerate(tensors):
+        if not hasattr(x, "dtype"):
+            raise TypeError(
+                f"{name}(): expected Tensor as element {i} in argument 0, but got "
+                f"{type(x).__name__}"
+            )
+    return tensors
 
 
 def _check_joinable(shapes, dim):
@@ -61,7 +80,7 @@ def _check_joinable(shapes, dim):
 
 def stack(tensors, dim=0):
     """The tensors, of equal size, along a new dimension `dim`."""
-    tensors = list(tensors)
+    tensors = _listed("stack", tensors)
     if not tensors:
         raise RuntimeError("stack expects a non-empty TensorList")
     for i, x in enumerate(tensors):
@@ -76,22 +95,23 @@ def stack(tensors, dim=0):
 
 def hstack(tensors):
     """The tensors side by side: along dimension 1, vectors along their only one."""
-    tensors = atleast_1d(list(tensors))
+    tensors = atleast_1d(_listed("hstack", tensors))
     return cat(tensors, 0 if tensors and tensors[0].ndim == 1 else 1)
 
 
 def vstack(tensors):
     """The tensors on top of each other: along dimension 0, vectors as rows."""
-    return cat(atleast_2d(list(tensors)), 0)
+    return cat(atleast_2d(_listed("vstack", tensors)), 0)
 
 
 def dstack(tensors):
     """The tensors along the third dimension."""
-    return cat(atleast_3d(list(tensors)), 2)
+    return cat(atleast_3d(_listed("dstack", tensors)), 2)
 
 
 def column_stack(tensors):
     """The tensors side by side, vectors as columns."""
+    tensors = _listed("column_stack", tensors)
     return cat([x if x.ndim > 1 else reshape(x, (-1, 1)) for x in tensors], 1)
 
 
@@ -100,7 +120,7 @@ def column_stack(tensors):
 
 def split(tensor, split_size_or_sections, dim=0):
     """Views along `dim`: each of one size but for a smaller last, or of the sizes in a list."""
-    if not isinstance(split_size_or_sections, int):
+    if not isinstance(split_size_or_sections, Integral):
         return split_with_sizes(tensor, split_size_or_sections, dim)
     size, d = split_size_or_sections, _splittable("split", tensor, dim)
     n = tensor.shape[d]
@@ -111,7 +131,7 @@ def split(tensor, split_size_or_sections, dim=0):
             f"got split_size={size}"
         )
     starts = range(0, n, size) if n else (0,)
-    return tuple(narrow(tensor, d, i, min(size, n - i)) for i in starts)
+    return several_views(tuple(narrow(tensor, d, i, min(size, n - i)) for i in starts))
 
 
 def split_with_sizes(input, split_sizes, dim=0):
@@ -123,7 +143,8 @@ def split_with_sizes(input, split_sizes, dim=0):
             f"split_with_sizes expects split_sizes to sum exactly to {n} (input tensor's size at "
             f"dimension {d}), but got split_sizes={parts}"
         )
-    return _between(input, d, [sum(parts[:i]) for i in range(1, len(parts))]) if parts else ()
+    cuts = [sum(parts[:i]) for i in range(1, len(parts))]
+    return several_views(_between(input, d, cuts)) if parts else ()
 
 
 def chunk(input, chunks, dim=0):
@@ -140,8 +161,14 @@ def tensor_split(input, indices_or_sections, dim=0):
     d = _splittable("tensor_split", input, dim)
     cuts, n = indices_or_sections, input.shape[d]
     if isinstance(cuts, Tensor):
+        if cuts.dtype.name != "int64" or cuts.ndim > 1:
+            raise RuntimeError(
+                "tensor_split expected tensor_indices_or_sections to be a zero-dimensional or "
+                f"one-dimensional tensor of dtype long, but got {cuts.ndim} dimensions and "
+                f"{cuts.dtype.name}"
+            )
         cuts = cuts.tolist()
-    if not isinstance(cuts, int):
+    if not isinstance(cuts, Integral):
         return _between(input, d, [min(max(i + n if i < 0 else i, 0), n) for i in cuts])
     if cuts < 1:
         raise RuntimeError(f"number of sections must be larger than 0, got {cuts}")
@@ -170,7 +197,7 @@ def _split_at(name, needs, dim):
             )
         d = 0 if input.ndim == 1 else dim
         k = indices_or_sections
-        if isinstance(k, int) and (k < 1 or input.shape[d] % k):
+        if isinstance(k, Integral) and (k < 1 or input.shape[d] % k):
             raise RuntimeError(
                 f"torch.{name} attempted to split along dimension {d}, but the size of the "
                 "dimension "
@@ -190,6 +217,7 @@ hsplit, vsplit, dsplit = (
 )
 
 METHODS = {
+    "unsafe_chunk": chunk, "unsafe_split": split, "unsafe_split_with_sizes": split_with_sizes,
     "split": split, "split_with_sizes": split_with_sizes, "chunk": chunk,
     "tensor_split": tensor_split, "hsplit": hsplit, "vsplit": vsplit, "dsplit": dsplit,
 }  # fmt: skip

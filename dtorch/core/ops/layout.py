@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from math import prod
+from numbers import Integral
 
 from ..op import op
 from ..views import region_add
@@ -13,9 +14,9 @@ from .shape import _in_place, axis, expand, raw, reshape, sizes, transpose
 # ---- repeating -------------------------------------------------------------------------------
 
 
-def repeat(input, *repeats):
+def repeat(input, *args, repeats=None):
     """The tensor laid out so many times along each dimension; leading ones may be new."""
-    times = sizes(repeats)
+    times = sizes(args, repeats)
     lead = len(times) - input.ndim
     if lead < 0:
         raise RuntimeError(
@@ -52,8 +53,10 @@ def repeat_interleave(input, repeats=None, dim=None, *, output_size=None):
     n = input.shape[d]
     counts = raw(repeats)
     if hasattr(counts, "ndim"):
-        if counts.dtype.kind not in "iu":
-            raise RuntimeError("repeats has to be Long or Int tensor")
+        if counts.dtype.name not in ("int64", "int32"):
+            raise NotImplementedError(
+                f"repeats has to be Long or Int tensor, but got {repeats.dtype.name}"
+            )
         if counts.ndim > 1 or counts.size not in (1, n):
             raise RuntimeError(
                 f"repeats must have the same size as input along dim, but got repeats.size(0) = "
@@ -64,7 +67,13 @@ def repeat_interleave(input, repeats=None, dim=None, *, output_size=None):
     if (counts < 0).any() if hasattr(counts, "ndim") else counts < 0:
         raise RuntimeError("repeats can not be negative")
     xp = of(raw(input))
-    return take_rows(input, index=xp.repeat(xp.arange(n), counts), dim=d)
+    index = xp.repeat(xp.arange(n), counts)
+    if output_size is not None and output_size != len(index):
+        raise RuntimeError(
+            f"allocated size does not match required size: output_size is {output_size}, and the "
+            f"repeats add up to {len(index)}"
+        )
+    return take_rows(input, index=index, dim=d)
 
 
 # ---- flipping and rolling --------------------------------------------------------------------
@@ -88,11 +97,15 @@ def flip(input, *args, dims=()):
 
 def fliplr(input):
     """flip along dimension 1"""
+    if input.ndim < 2:
+        raise RuntimeError(f"Input must be >= 2-d, got {input.ndim}-d")
     return flip(input, 1)
 
 
 def flipud(input):
     """flip along dimension 0"""
+    if input.ndim < 1:
+        raise RuntimeError("Input must be >= 1-d, got 0-d")
     return flip(input, 0)
 
 
@@ -111,12 +124,12 @@ _roll.vjp(_roll_back)
 
 def roll(input, shifts, dims=None):
     """A copy with the elements moved along `dims`, those beyond the end to the start."""
-    shifts = (shifts,) if isinstance(shifts, int) else tuple(map(int, shifts))
-    if dims is None or (not isinstance(dims, int) and not len(dims)):
+    shifts = tuple(map(int, (shifts,) if isinstance(shifts, Integral) else shifts))
+    if dims is None or (not isinstance(dims, Integral) and not len(dims)):
         if len(shifts) != 1:
             raise RuntimeError(f"shifts and dimensions must align. shifts: {len(shifts)}, dims:0")
         return _roll(input, shifts=shifts[0], dims=None)
-    dims = (dims,) if isinstance(dims, int) else tuple(dims)
+    dims = (dims,) if isinstance(dims, Integral) else tuple(dims)
     if len(shifts) != len(dims):
         raise RuntimeError(
             f"shifts and dimensions must align. shifts: {len(shifts)}, dims:{len(dims)}"
@@ -130,6 +143,8 @@ def rot90(input, k=1, dims=(0, 1)):
     """A copy turned k times by 90 degrees in the plane of two dims, first to second."""
     if len(dims) != 2:
         raise RuntimeError(f"expected total rotation dims == 2, but got dims = {len(dims)}")
+    if input.ndim < 2:
+        raise RuntimeError(f"expected total dims >= 2, but got total dims = {input.ndim}")
     i, j = (axis(d, input.ndim) for d in dims)
     if i == j:
         raise RuntimeError("expected rotation dims to be different, but got the same twice")
@@ -228,11 +243,25 @@ def diagflat(input, offset=0):
     return diag_embed(reshape(input, (-1,)), offset)
 
 
-def diagonal_scatter(input, src, offset=0, dim1=0, dim2=1):
-    """A copy with `src` on a diagonal."""
-    out = input.clone()
-    diagonal(out, offset, dim1, dim2).copy_(src)
-    return out
+def fill_diagonal_(self, fill_value, wrap=False):
+    """Fill the main diagonal of a matrix, or of a tensor whose dimensions have one size.
+
+    wrap: in a tall matrix the diagonal begins anew one row below its end
+    """
+    if self.ndim < 2:
+        raise RuntimeError("dimensions must larger than 1")
+    if self.ndim > 2 and len(set(self.shape)) > 1:
+        raise RuntimeError("all dimensions of input must be of equal length")
+    if wrap and self.ndim == 2:
+        width = self.shape[1]
+        for start in range(0, self.shape[0], width + 1):
+            diagonal(self[start : start + width]).fill_(fill_value)
+        return self
+    part = diagonal(self)
+    while part.ndim > 1:
+        part = diagonal(part, 0, 0, -1)
+    part.fill_(fill_value)
+    return self
 
 
 # ---- windows and strides ---------------------------------------------------------------------
@@ -305,6 +334,8 @@ def as_strided(input, size, stride, storage_offset=None):
         )
     start = input.storage_offset()
     offset = start if storage_offset is None else int(storage_offset)
+    if offset < 0:
+        raise RuntimeError(f"as_strided: invalid storage offset {offset}")
     last = offset + sum((n - 1) * s for n, s in zip(size, stride))
     from ..backend import of
 
@@ -320,44 +351,15 @@ def as_strided(input, size, stride, storage_offset=None):
     return _as_strided(input, base=base, view=(size, stride, offset - start), offset=offset)
 
 
-def meshgrid(*tensors, indexing="ij"):
-    """Vectors as views of the grid that they span; "xy" swaps the first two dimensions."""
-    if len(tensors) == 1 and isinstance(tensors[0], (tuple, list)):
-        tensors = tensors[0]
-    if not tensors:
-        raise RuntimeError("meshgrid expects a non-empty TensorList")
-    if indexing not in ("ij", "xy"):
-        raise RuntimeError(
-            f'torch.meshgrid: indexing must be one of "xy" or "ij", but received: {indexing}'
-        )
-    for t in tensors:
-        if t.ndim > 1:
-            raise RuntimeError(
-                f"torch.meshgrid: Expected 0D or 1D tensor in the tensor list but got: {t!r}"
-            )
-        if t.dtype != tensors[0].dtype:
-            raise RuntimeError("torch.meshgrid expects all tensors to have the same dtype")
-    swap = indexing == "xy" and len(tensors) > 1
-    if swap:
-        tensors = (tensors[1], tensors[0], *tensors[2:])
-    shape = tuple(t.numel() for t in tensors)
-    grids = [
-        expand(reshape(t, (1,) * i + (-1,) + (1,) * (len(shape) - 1 - i)), shape)
-        for i, t in enumerate(tensors)
-    ]
-    if swap:
-        grids[0], grids[1] = grids[1], grids[0]
-    return tuple(grids)
-
-
 IN_PLACE = {"tril": tril, "triu": triu}
 METHODS = {
     "tril": tril, "triu": triu, "diagonal": diagonal, "diag": diag, "diag_embed": diag_embed,
-    "diagflat": diagflat, "diagonal_scatter": diagonal_scatter, "flip": flip, "fliplr": fliplr,
+    "diagflat": diagflat, "flip": flip, "fliplr": fliplr,
     "flipud": flipud, "roll": roll, "rot90": rot90, "tile": tile,
     "repeat_interleave": repeat_interleave, "as_strided": as_strided,
 }  # fmt: skip
-FUNCTIONS = METHODS | {"meshgrid": meshgrid}
+FUNCTIONS = METHODS
 METHODS = METHODS | {
-    "repeat": repeat, "unfold": unfold, "as_strided_": _in_place(as_strided),
+    "repeat": repeat, "fill_diagonal_": fill_diagonal_, "unfold": unfold,
+    "as_strided_": _in_place(as_strided),
 }  # fmt: skip

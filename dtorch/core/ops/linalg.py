@@ -1,16 +1,25 @@
-"""Products of matrices, and what is made of them.  Decompositions are in decompose.py."""
+"""Products of vectors and matrices, and what is made of them.
+
+The rest of linear algebra: einsum.py, solve.py, lu.py, cholesky.py, qr.py, eigen.py, svd.py, lstsq.py,
+determinant.py, matrix_functions.py and matrix_norms.py.
+"""
 
 # mypy: disallow-untyped-defs=False
 from __future__ import annotations
 
+from ..backend import cpu
 from ..backend.cpu import asarray, ndarray
+from ..errors import not_a_tensor
 from ..graph import Node, next_seq
 from ..modes import grad_on
-from ..op import f32, f64, op
+from ..op import op
+from ..short import f32, f64
 from ..tensor import Tensor, new
 from .arithmetic import add, mul
 from .reduce import axes, sum_to
 from .shape import broadcast_shapes, expand, reshape, transpose, unsqueeze
+
+SMALL = 1 << 10  # elements: smaller arrays go to NumPy at once
 
 # ---- the two products --------------------------------------------------------------------------
 
@@ -30,11 +39,13 @@ def _bmm(xp, a, b):
 def _product(a, b):
     """a @ b for the rules; where the arrays allow it without a further step."""
     if type(a) is ndarray and (a.dtype is f32 or a.dtype is f64):
-        return a.dot(b)
+        return a.dot(b) if a.size < SMALL else cpu.dot(a, b)
     return _mm(a, b)
 
 
-_mm.vjp(lambda g, y, a, b: _product(g, b.T), lambda g, y, a, b: _product(a.T, g))
+_mm.vjp(
+    lambda g, y, a, b: _product(g, b.T), lambda g, y, a, b: _product(a.T, g), own=(False, False)
+)  # fmt: skip
 _bmm.vjp(
     lambda g, y, a, b: sum_to(_bmm(g, transpose(b, -2, -1)), a.shape),
     lambda g, y, a, b: sum_to(_bmm(transpose(a, -2, -1), g), b.shape),
@@ -53,7 +64,7 @@ def matmul(input, other):
     if not fits or type(a) is not ndarray or type(b) is not ndarray:
         return _matmul_any(input, other)
     try:
-        out = a.dot(b)
+        out = a.dot(b) if a.size < SMALL else cpu.dot(a, b)
     except ValueError:
         raise _mismatch(a, b) from None
     t = new(Tensor)
@@ -62,9 +73,10 @@ def matmul(input, other):
     t._rg = (input._rg or other._rg) and grad_on()
     t._node = None
     if t._rg:
-        t._node = Node(_mm, (input._node or (input if input._rg else None),
-                             other._node or (other if other._rg else None)),
-                       (a, b), None, None, None, next_seq())  # fmt: skip
+        e0 = input._node or (input if input._rg else None)
+        e1 = other._node or (other if other._rg else None)
+        saved = (a if e1 is not None else None, b if e0 is not None else None)
+        t._node = Node(_mm, (e0, e1), saved, None, None, None, next_seq())
     return t
 
 
@@ -189,7 +201,7 @@ def dot(input, tensor):
 
 def vdot(input, other):
     """dot with the conjugate of the first vector."""
-    from .pointwise import conj_any
+    from .complex import conj_any
 
     return dot(conj_any(input), other)
 
@@ -215,176 +227,67 @@ def outer(input, vec2):
 # ---- with something added ----------------------------------------------------------------------
 
 
-def _plus(name, product):
-    def function(input, first, second, *, beta=1, alpha=1):
-        out = product(first, second)
-        for k in (beta, alpha):
-            if isinstance(k, float) and out.dtype.category < 2:
-                raise RuntimeError(
-                    "For integral input tensors, argument beta/alpha must not be a floating point "
-                    "number."
-                )
-        if alpha != 1:
-            out = mul(out, alpha)
-        if beta == 0:  # not even a NaN of the input counts
-            expand(input, out.shape)
-            return out
-        if broadcast_shapes(input.shape, out.shape) != out.shape:
-            raise RuntimeError(
-                f"The expanded size of the tensor {list(out.shape)} must match the existing size "
-                f"{list(input.shape)} of the input"
-            )
+def addmm(input, mat1, mat2, *, beta=1, alpha=1):
+    """beta * input + alpha * mat1 @ mat2, of matrices"""
+    return _plus(input, mm(mat1, mat2), beta, alpha)
+
+
+def addmv(input, mat, vec, *, beta=1, alpha=1):
+    """beta * input + alpha * mat @ vec"""
+    return _plus(input, mv(mat, vec), beta, alpha)
+
+
+def baddbmm(input, batch1, batch2, *, beta=1, alpha=1):
+    """beta * input + alpha * batch1 @ batch2, of (B, N, M) and (B, M, P)"""
+    return _plus(input, bmm(batch1, batch2), beta, alpha)
+
+
+def addbmm(input, batch1, batch2, *, beta=1, alpha=1):
+    """beta * input + alpha * (batch1 @ batch2).sum(0)"""
+    products = bmm(batch1, batch2)
+    return _plus(input, products.sum(0, dtype=products.dtype), beta, alpha)
+
+
+def addr(input, vec1, vec2, *, beta=1, alpha=1):
+    """beta * input + alpha * outer(vec1, vec2)"""
+    return _plus(input, outer(vec1, vec2), beta, alpha, promotes=True)
+
+
+def _plus(input, out, beta, alpha, promotes=False):
+    """promotes: addr alone takes different dtypes, and is strict about factors"""
+    if promotes:
+        _check_factors(out, beta=beta, alpha=alpha)
+    else:
         _same_dtype(input, out, "self and the product")
-        return add(input if beta == 1 else mul(input, beta), out)
+    beta, alpha = (_factor(k, out.dtype) for k in (beta, alpha))
+    if alpha != 1:
+        out = mul(out, alpha)
+    if beta == 0:  # not even a NaN of the input counts
+        expand(input, out.shape)
+        return out
+    if broadcast_shapes(input.shape, out.shape) != out.shape:
+        raise RuntimeError(
+            f"The expanded size of the tensor {list(out.shape)} must match the existing size "
+            f"{list(input.shape)} of the input"
+        )
+    return add(input if beta == 1 else mul(input, beta), out)
 
-    function.__name__ = function.__qualname__ = name
-    function.__doc__ = f"beta * input + alpha * {product.__name__.strip('_')}(first, second)"
-    return function
+
+def _factor(k, dtype):
+    """A factor in a tensor's kind of numbers: that of integers is cut to an integer."""
+    return (bool, int)[dtype.category](k) if dtype.category < 2 else k
 
 
-def _summed_bmm(batch1, batch2):
-    return bmm(batch1, batch2).sum(0)
-
-
-addmm, addmv, addr = _plus("addmm", mm), _plus("addmv", mv), _plus("addr", outer)
-baddbmm, addbmm = _plus("baddbmm", bmm), _plus("addbmm", _summed_bmm)
+def _check_factors(out, **factors):
+    for what, k in factors.items():
+        if isinstance(k, float) and out.dtype.category < 2:
+            raise RuntimeError(
+                f"For integral input tensors, argument {what} must not be a floating point number, "
+                f"but it is {k}."
+            )
 
 
 # ---- sums of products --------------------------------------------------------------------------
-
-
-@op(saves="x")
-def _einsum(xp, *operands, equation):
-    return xp.einsum(equation, *operands, optimize=len(operands) > 1)
-
-
-def _einsum_vjp(needs, g, y, *operands, equation):
-    left, out = equation.split("->")
-    names = left.split(",")
-    grads = []
-    for i, (need, mine) in enumerate(zip(needs, names)):
-        if not need:
-            grads.append(None)
-            continue
-        others = [x for j, x in enumerate(operands) if j != i]
-        known = set(out).union(*(n for j, n in enumerate(names) if j != i))
-        kept = "".join(c for c in mine if c in known)
-        terms = ",".join([out, *(n for j, n in enumerate(names) if j != i)])
-        ge = _einsum(g, *others, equation=f"{terms}->{kept}")
-        # A label of this operand alone was summed over: its gradient is the same everywhere.
-        shape = operands[i].shape
-        wide = [k if c in known else 1 for c, k in zip(mine, _sizes(kept, ge, mine))]
-        ge = reshape(ge, wide)
-        grads.append(expand(sum_to(ge, [min(a, b) for a, b in zip(wide, shape)]), shape))
-    return grads
-
-
-def _sizes(kept, g, mine):
-    sizes = dict(zip(kept, g.shape))
-    return [sizes.get(c, 1) for c in mine]
-
-
-_einsum.vjp_joint(_einsum_vjp)
-
-_LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-
-
-def einsum(equation, *operands):
-    """Sums of products by Einstein's convention: einsum("bij,bjk->bik", a, b).
-
-    Also einsum(a, [0, 1], b, [1, 2], [0, 2]).  "..." stands for dimensions that broadcast.
-    """
-    if not isinstance(equation, str):
-        equation, operands = _from_lists((equation, *operands))
-    elif len(operands) == 1 and isinstance(operands[0], (list, tuple)):
-        operands = tuple(operands[0])
-    left, arrow, out = equation.replace(" ", "").partition("->")
-    names = left.split(",")
-    if len(names) != len(operands):
-        raise RuntimeError(
-            f"einsum(): more operands were provided than specified in the equation: "
-            f"{len(operands)} for {len(names)}"
-            if len(operands) > len(names) else
-            f"einsum(): fewer operands were provided than specified in the equation: "
-            f"{len(operands)} for {len(names)}"
-        )  # fmt: skip
-    if not arrow:
-        letters = left.replace(",", "").replace(".", "")
-        out = "..." * ("..." in left) + "".join(
-            sorted(c for c in set(letters) if letters.count(c) == 1)
-        )
-    names, operands, out = _without_ellipsis(names, operands, out)
-    for n, x in zip(names, operands):
-        if len(n) != x.ndim:
-            raise RuntimeError(
-                f"einsum(): the number of subscripts in the equation ({len(n)}) does not match the "
-                f"number of dimensions ({x.ndim}) for an operand"
-            )
-    for c in out:
-        if out.count(c) > 1 or not any(c in n for n in names):
-            raise RuntimeError(
-                f"einsum(): output subscript {c} appears more than once in the output, or does not "
-                "appear in the equation for any input operand"
-            )
-    names, operands = zip(*map(_diagonals, names, operands))
-    sizes = {}
-    for n, x in zip(names, operands):
-        for c, k in zip(n, x.shape):
-            if k != 1 and sizes.setdefault(c, k) != k:
-                raise RuntimeError(
-                    f"einsum(): operands do not broadcast with remapped shapes: subscript {c} has "
-                    f"sizes {sizes[c]} and {k}"
-                )
-    return _einsum(*operands, equation=",".join(names) + "->" + out)
-
-
-def _from_lists(args):
-    names = ["".join("..." if i is Ellipsis else _LETTERS[i] for i in dims) for dims in args[1::2]]
-    out = "" if len(args) % 2 == 0 else "->" + "".join(
-        "..." if i is Ellipsis else _LETTERS[i] for i in args[-1]
-    )  # fmt: skip
-    operands = args[: len(args) // 2 * 2 : 2]
-    return ",".join(names) + out, operands
-
-
-def _without_ellipsis(names, operands, out):
-    """Letters in place of each "...", aligned from the right."""
-    used = set("".join(names))
-    free = [c for c in _LETTERS if c not in used]
-    most = max((x.ndim - len(n) + 3 for n, x in zip(names, operands) if "..." in n), default=0)
-    letters = "".join(free[: max(most, 0)])
-
-    def filled(n, ndim):
-        k = ndim - len(n) + 3
-        if k < 0:
-            raise RuntimeError(
-                f"einsum(): the number of subscripts in the equation ({len(n) - 3}) is more than "
-                "the "
-                f"number of dimensions ({ndim}) for an operand"
-            )
-        return n.replace("...", letters[len(letters) - k :])
-
-    names = [filled(n, x.ndim) if "..." in n else n for n, x in zip(names, operands)]
-    return names, operands, out.replace("...", letters)
-
-
-def _diagonals(name, x):
-    """An operand with each letter once: where it comes twice the diagonal is meant."""
-    from .layout import diagonal
-
-    for c in dict.fromkeys(name):
-        while name.count(c) > 1:
-            i = name.index(c)
-            j = name.index(c, i + 1)
-            if x.shape[i] != x.shape[j]:
-                raise RuntimeError(
-                    f"einsum(): subscript {c} is repeated for an operand but the sizes don't "
-                    "match, "
-                    f"{x.shape[j]} != {x.shape[i]}"
-                )
-            x = diagonal(x, 0, i, j)
-            name = name[:i] + name[i + 1 : j] + name[j + 1 :] + c
-    return name, x
 
 
 def tensordot(a, b, dims=2):
@@ -432,6 +335,8 @@ def tensordot(a, b, dims=2):
 
 def kron(input, other):
     """The Kronecker product: each element of the input times all of the other tensor."""
+    if not isinstance(other, Tensor):
+        raise not_a_tensor("kron(): argument 'other' (position 2)", other)
     n = max(input.ndim, other.ndim)
     a = (1,) * (n - input.ndim) + tuple(input.shape)
     b = (1,) * (n - other.ndim) + tuple(other.shape)
@@ -471,6 +376,24 @@ def cross(input, other, dim=None):
     return roll(a, -1, d) * roll(b, -2, d) - roll(a, -2, d) * roll(b, -1, d)
 
 
+def cross_along(input, other, *, dim=-1):
+    """linalg.cross: the cross product of vectors of three along `dim`."""
+    return cross(input, other, dim)
+
+
+def vecdot(x, y, *, dim=-1):
+    """The dot products of the vectors along `dim`, the first conjugated: broadcast, (*, N) -> (*)"""
+    from .complex import conj_any
+    from .reduce import sum
+
+    return sum(mul(conj_any(x), y), dim)
+
+
+def diagonal_of(A, *, offset=0, dim1=-2, dim2=-1):
+    """linalg.diagonal: a view of the diagonals of matrices."""
+    return A.diagonal(offset, dim1, dim2)
+
+
 def cdist(x1, x2, p=2.0, compute_mode=None):
     """The p-norm distance of each row pair: (*, N, K), (*, M, K) -> (*, N, M)"""
     from .norms import vector_norm
@@ -492,5 +415,6 @@ FUNCTIONS = METHODS = {
     "outer": outer, "ger": outer, "addmm": addmm, "addmv": addmv, "addr": addr, "baddbmm": baddbmm,
     "addbmm": addbmm, "kron": kron, "trace": trace, "cross": cross,
 }  # fmt: skip
-FUNCTIONS = FUNCTIONS | {"einsum": einsum, "tensordot": tensordot, "cdist": cdist}
+FUNCTIONS = FUNCTIONS | {"tensordot": tensordot, "cdist": cdist}
 IN_PLACE = {"addmm": addmm, "addmv": addmv, "addr": addr, "baddbmm": baddbmm, "addbmm": addbmm}
+LINALG = {"matmul": matmul, "cross": cross_along, "vecdot": vecdot, "diagonal": diagonal_of}

@@ -1,4 +1,4 @@
-"""linear and bilinear."""
+"""linear and bilinear layers; products of groups of matrices."""
 
 # mypy: disallow-untyped-defs=False
 from __future__ import annotations
@@ -6,19 +6,20 @@ from __future__ import annotations
 from math import prod
 
 from ..op import op
+from .join import cat, stack
 from .linalg import matmul
 from .reduce import _sum
-from .shape import _permute, reshape, squeeze, unsqueeze
+from .shape import _permute, raw, reshape, squeeze, unsqueeze
 
 
 @op(saves="x")
 def _linear(xp, x, w, b):
     # x: (..., in), w: (out, in), b: (out,) or None -> (..., out)
     if x.ndim > 2:  # one product, not one for each matrix
-        y = xp.matmul(x.reshape(prod(x.shape[:-1]), x.shape[-1]), w.T)
+        y = x.reshape(prod(x.shape[:-1]), x.shape[-1]).dot(w.T)
         y = y.reshape(*x.shape[:-1], w.shape[0])
     else:
-        y = xp.matmul(x, w.T)
+        y = x.dot(w.T)
     if b is not None:
         y += b
     return y
@@ -52,24 +53,25 @@ def linear(input, weight, bias=None):
     if weight.ndim == 1:
         y = squeeze(linear(input, unsqueeze(weight, 0)), -1)
         return y if bias is None else y + bias
-    if not input.ndim or weight.ndim != 2:
+    x, w, b = raw(input), raw(weight), raw(bias)
+    if not x.ndim or w.ndim != 2:
         raise RuntimeError(
             "both arguments to linear need to be at least 1D, and the weight at most 2D, but they "
             f"are {input.ndim}D and {weight.ndim}D"
         )
-    if input.shape[-1] != weight.shape[1]:
+    if x.shape[-1] != w.shape[1]:
         raise RuntimeError(
             "mat1 and mat2 shapes cannot be multiplied "
             f"({prod(input.shape[:-1])}x{input.shape[-1]} "
             f"and {weight.shape[1]}x{weight.shape[0]})"
         )
-    if input.dtype is not weight.dtype or (bias is not None and bias.dtype is not weight.dtype):
+    if x.dtype != w.dtype or (b is not None and b.dtype != w.dtype):
         raise RuntimeError(
             f"mat1 and mat2 must have the same dtype, but got {input.dtype} and {weight.dtype}"
             + ("" if bias is None else f" (bias: {bias.dtype})")
             + "; cast one with .to(dtype)"
         )
-    if bias is not None and tuple(bias.shape) not in ((weight.shape[0],), ()):
+    if b is not None and b.shape not in ((w.shape[0],), ()):
         raise RuntimeError(
             f"expected bias of size [{weight.shape[0]}] to go with weight {list(weight.shape)}, "
             f"but got {list(bias.shape)}"
@@ -100,6 +102,52 @@ def bilinear(input1, input2, weight, bias=None):
     y = reshape(linear(input1, rows), (*input1.shape[:-1], o, j))
     y = squeeze(matmul(y, unsqueeze(input2, -1)), -1)
     return y if bias is None else y + bias
+
+
+def grouped_mm(mat_a, mat_b, *, offs=None, bias=None, out_dtype=None):
+    """A product of matrices for each group, where the groups of a 2D operand differ in size.
+
+    offs: (groups,) int32, where each group ends.  It slices, if a matrix is 2D, what is not shared:
+        (M, K) x (groups, K, N) -> (M, N), rows in groups, as for the experts of a mixture
+        (groups, M, K) x (K, N) -> (M, N), columns in groups
+        (M, K) x (K, N) -> (groups, M, N), K in groups
+        (groups, M, K) x (groups, K, N) -> (groups, M, N), without offs
+    bias: not supported, as in torch
+    """
+    if bias is not None:
+        raise RuntimeError("Bias not supported yet")
+    if mat_a.ndim not in (2, 3) or mat_b.ndim not in (2, 3):
+        raise RuntimeError("mat_a and mat_b have to be 2 or 3 dimensional")
+    flat = mat_a.ndim == 2 or mat_b.ndim == 2
+    if flat is (offs is None):
+        raise RuntimeError(
+            "Have to provide offsets if there is a 2d matrix, or no offset if both matrices are 3d"
+        )
+    if mat_a.shape[-1] != mat_b.shape[-2]:
+        raise RuntimeError("contraction dimension of mat_a and mat_b must match")
+    if out_dtype not in (None, mat_a.dtype):
+        raise RuntimeError("Grouped gemm output dtype must match `mat_a` dtype")
+    if not flat:
+        if mat_a.shape[0] != mat_b.shape[0]:
+            raise RuntimeError("batched dimension has to match")
+        return matmul(mat_a, mat_b)
+    if offs.dtype.name != "int32" or offs.ndim != 1:
+        raise RuntimeError("Offsets have to be 1D and int32")
+    for name, matrix in (("mat_a", mat_a), ("mat_b", mat_b)):
+        if matrix.ndim == 3 and matrix.shape[0] != offs.shape[0]:
+            raise RuntimeError(
+                f"{name} has {matrix.shape[0]} matrices for {offs.shape[0]} groups in offs"
+            )
+    ends = offs.tolist()
+    size = mat_a.shape[0] if mat_b.ndim == 3 else mat_b.shape[-1 if mat_a.ndim == 3 else 0]
+    if ends != sorted(ends) or ends and not (ends[0] >= 0 and ends[-1] == size):
+        raise RuntimeError(f"offs has to ascend to the size that it slices, {size}, got {ends}")
+    groups = [slice(i, j) for i, j in zip([0, *ends], ends)]
+    if mat_b.ndim == 3:
+        return cat([matmul(mat_a[part], mat_b[g]) for g, part in enumerate(groups)])
+    if mat_a.ndim == 3:
+        return cat([matmul(mat_a[g], mat_b[:, part]) for g, part in enumerate(groups)], 1)
+    return stack([matmul(mat_a[:, part], mat_b[part]) for part in groups])
 
 
 FUNCTIONS = {"bilinear": bilinear}

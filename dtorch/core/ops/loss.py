@@ -10,12 +10,13 @@ from __future__ import annotations
 import warnings
 from math import pi, prod
 
+from ..dtype import LEGACY_NAMES, can_cast, check_kind
 from ..op import op
 from ..tensor import Tensor
 from .activation import _log_softmax, logsigmoid
 from .pointwise import abs, clamp_min, exp, log, log1p, where
 from .reduce import _sum
-from .shape import reshape
+from .shape import raw, reshape
 
 
 def reduced(loss, reduction, name="loss"):
@@ -24,6 +25,11 @@ def reduced(loss, reduction, name="loss"):
         return loss
     if reduction not in ("mean", "sum"):
         raise ValueError(f"{reduction} is not a valid value for reduction")
+    if reduction == "mean" and loss.dtype.category < 2:
+        raise RuntimeError(
+            "mean(): could not infer output dtype. Input dtype must be either a floating point or "
+            f"complex dtype. Got: {LEGACY_NAMES[loss.dtype]}"
+        )
     total = _sum(loss, dims=tuple(range(loss.ndim)), keepdim=False)
     return (
         total
@@ -37,14 +43,14 @@ def reduced(loss, reduction, name="loss"):
 # ---- class indices ---------------------------------------------------------------------------
 
 
-def _targets(xp, target, w, classes, ignore_index, dtype):
+def _targets(xp, target, w, classes, ignore_index, dtype, checked=False):
     """Class indices (N, L) with ignored ones as 0, and the weight of each, 0 where ignored."""
     valid = target != ignore_index
-    safe = xp.where(valid, target, 0)
-    bad = (safe < 0) | (safe >= classes)
-    if bad.any():
+    safe = target * valid
+    if not checked and safe.size and (safe.min() < 0 or safe.max() >= classes):
+        bad = safe[(safe < 0) | (safe >= classes)]
         raise IndexError(
-            f"Target {int(safe[bad][0])} is out of bounds: expected 0 <= target < {classes} (the "
+            f"Target {int(bad[0])} is out of bounds: expected 0 <= target < {classes} (the "
             f"number of classes), or ignore_index ({ignore_index})."
         )
     return safe, valid.astype(dtype) if w is None else xp.where(valid, w[safe], 0)
@@ -56,7 +62,7 @@ def _at(xp, target):
     return xp.arange(n)[:, None], target, xp.arange(length)
 
 
-@op(saves="x")
+@op(saves="x", kinds="biuf")
 def _nll_loss(xp, x, target, w, *, shape, ignore_index, reduction):
     """Minus the log probabilities x of the targets, weighted.
 
@@ -94,7 +100,7 @@ _nll_loss.vjp(
 _nll_loss_add.vjp(lambda g, y, x, t, w, like, **p: _nll_loss(g, t, w, **p), None, None)
 
 
-@op(saves="xy")
+@op(saves="xr", kinds="biuf")
 def _cross_entropy(xp, x, target, w, *, shape, ignore_index, reduction, smoothing):
     """_nll_loss of log_softmax(x), and softmax(x) as (N, C, L): softmax and gather in one."""
     t, weights = _targets(
@@ -106,7 +112,7 @@ def _cross_entropy(xp, x, target, w, *, shape, ignore_index, reduction, smoothin
     if smoothing:
         others = -x.mean(axis=1) if w is None else -xp.matmul(w, x) / shape[1]
     p = xp.exp(x, out=x)
-    total = p.sum(axis=1, keepdims=True)
+    total = xp.add.reduce(p, 1, None, None, True)
     p /= total
     log_total = xp.log(total[:, 0])
     loss += log_total
@@ -124,7 +130,7 @@ def _cross_entropy(xp, x, target, w, *, shape, ignore_index, reduction, smoothin
 @op()
 def _cross_entropy_grad(xp, g, p, target, w, *, like, shape, ignore_index, reduction, smoothing):
     t, weights = _targets(
-        xp, target.reshape(shape[0], shape[2]), w, shape[1], ignore_index, p.dtype
+        xp, target.reshape(shape[0], shape[2]), w, shape[1], ignore_index, p.dtype, checked=True
     )
     scale = g.reshape(t.shape) if reduction == "none" else g
     if reduction == "mean":
@@ -141,7 +147,7 @@ def _cross_entropy_grad(xp, g, p, target, w, *, like, shape, ignore_index, reduc
 
 _cross_entropy.vjp_joint(
     lambda needs, g, y, x, t, w, **p: (
-        _cross_entropy_grad(g[0], y[1], t, w, like=tuple(x.shape), **p), None, None
+        _cross_entropy_grad(g, y[1], t, w, like=tuple(x.shape), **p), None, None
     )
 )  # fmt: skip
 
@@ -149,7 +155,6 @@ _cross_entropy.vjp_joint(
 @_cross_entropy.define
 def _composite(x, target, w, *, shape, ignore_index, reduction, smoothing):
     logs = _log_softmax(reshape(x, shape), dim=1)
-    p = exp(logs)
     how = {"shape": shape, "ignore_index": ignore_index}
     loss = _nll_loss(logs, target, w, reduction=reduction, **how)
     if smoothing:
@@ -164,32 +169,36 @@ def _composite(x, target, w, *, shape, ignore_index, reduction, smoothing):
                 ones = _nll_loss(logs * 0 - 1, target, w, reduction="sum", **how)
                 others = others / ones
         loss = loss * (1 - smoothing) + others * smoothing
-    return loss, p
+    return loss
 
 
 def _class_shape(input, target, weight, name):
     """The input as (N, C, L), with shapes and dtypes checked."""
-    if not input.ndim >= 1:
-        raise ValueError(f"Expected 1 or more dimensions (got {input.ndim})")
-    c = input.shape[min(1, input.ndim - 1)]
-    expected = (*input.shape[: input.ndim > 1], *input.shape[2:])
-    if input.ndim > 1 and target.ndim and input.shape[0] != target.shape[0]:
+    x, t = raw(input), raw(target)
+    if not x.ndim >= 1:
+        raise ValueError(f"Expected 1 or more dimensions (got {x.ndim})")
+    c = x.shape[min(1, x.ndim - 1)]
+    expected = x.shape[: x.ndim > 1] + x.shape[2:]
+    samples = t.shape[0] if t.ndim else 0
+    if x.ndim > 1 and x.shape[0] != samples:
         raise ValueError(
-            f"Expected input batch_size ({input.shape[0]}) to match target batch_size "
-            f"({target.shape[0]})."
+            f"Expected input batch_size ({x.shape[0]}) to match target batch_size ({samples})."
         )
-    if tuple(target.shape) != expected:
-        raise RuntimeError(f"Expected target size {list(expected)}, got {list(target.shape)}")
+    if t.shape != expected:
+        raise RuntimeError(f"Expected target size {list(expected)}, got {list(t.shape)}")
     if target.dtype.name not in ("int64", "uint8"):
-        raise RuntimeError(f"expected scalar type Long but found {target.dtype}")
+        raise RuntimeError(
+            f"expected target dtype to be Long or Byte, but got {LEGACY_NAMES[target.dtype]}"
+        )
+    if weight is not None and raw(weight).dtype != x.dtype:
+        names = (LEGACY_NAMES[t.dtype] for t in (input, weight))
+        raise RuntimeError("expected scalar type {} but found {}".format(*names))
     if weight is not None and tuple(weight.shape) != (c,):
         raise RuntimeError(
             "weight tensor should be defined either for all "
             f"{c} classes or no classes but got weight tensor of shape: {list(weight.shape)}"
         )
-    if input.ndim == 1:
-        return 1, c, 1
-    return input.shape[0], c, prod(input.shape[2:])
+    return (1, c, 1) if x.ndim == 1 else (x.shape[0], c, prod(x.shape[2:]))
 
 
 def _check_reduction(reduction):
@@ -220,7 +229,14 @@ def cross_entropy(input, target, weight=None, ignore_index=-100, reduction="mean
     _check_reduction(reduction)
     if not 0 <= label_smoothing <= 1:
         raise RuntimeError(f"label_smoothing must be between 0.0 and 1.0. Got: {label_smoothing}")
-    if target.dtype.is_floating_point and target.shape == input.shape:
+    if target.shape == input.shape:
+        if not target.dtype.is_floating_point:
+            raise RuntimeError(
+                "Expected floating point type for target with class probabilities, got "
+                f"{LEGACY_NAMES[target.dtype]}"
+            )
+        if ignore_index >= 0:
+            raise RuntimeError("ignore_index is not supported for floating point target")
         return _soft_cross_entropy(input, target, weight, reduction, label_smoothing)
     shape = _class_shape(input, target, weight, "cross_entropy")
     return _cross_entropy(
@@ -245,7 +261,7 @@ def _soft_cross_entropy(input, target, weight, reduction, smoothing):
 # ---- binary ----------------------------------------------------------------------------------
 
 
-@op(saves="x", promote="result")
+@op(saves="x", promote="result", kinds="f")
 def _binary_cross_entropy(xp, x, t):
     low = -100.0  # a log is not let below this, so that the loss stays finite
     return (t - 1) * xp.maximum(xp.log1p(-x), low) - t * xp.maximum(xp.log(x), low)
@@ -269,6 +285,9 @@ def binary_cross_entropy(input, target, weight=None, reduction="mean"):
     """-(target log(input) + (1 - target) log(1 - input)), for probabilities in [0, 1]"""
     _check_reduction(reduction)
     _same_size(input, target)
+    if target.dtype is not input.dtype:
+        found, expected = LEGACY_NAMES[target.dtype], LEGACY_NAMES[input.dtype]
+        raise RuntimeError(f"Found dtype {found} but expected {expected}")
     low, high = (0, 1) if not input.numel() else (input.detach().min(), input.detach().max())
     if low < 0 or high > 1:
         raise RuntimeError("all elements of input should be between 0 and 1")
@@ -283,8 +302,10 @@ def binary_cross_entropy_with_logits(input, target, weight=None, reduction="mean
         raise ValueError(
             f"Target size ({target.size()}) must be the same as input size ({input.size()})"
         )
+    logs = logsigmoid(input)
+    _check_castable(input.dtype, target.dtype)
     scale = 1 if pos_weight is None else (pos_weight - 1) * target + 1
-    loss = (1 - target) * input - logsigmoid(input) * scale
+    loss = (1 - target) * input - logs * scale
     return reduced(loss if weight is None else loss * weight, reduction)
 
 
@@ -302,14 +323,25 @@ def _difference(input, target):
     return input - target
 
 
+def _check_castable(result, wanted):
+    """RuntimeError unless what has dtype `result` may be written to a tensor of dtype `wanted`."""
+    if not can_cast(result, wanted):
+        raise RuntimeError(
+            f"result type {LEGACY_NAMES[result]} can't be cast to the desired output type "
+            f"{LEGACY_NAMES[wanted]}"
+        )
+
+
 def mse_loss(input, target, reduction="mean", weight=None):
     """(input - target)²"""
     d = _difference(input, target)
+    check_kind("mse", "f", raw(d))
     return _weighted(d * d, weight, reduction)
 
 
 def l1_loss(input, target, reduction="mean", weight=None):
     """|input - target|"""
+    check_kind("sub", "iufc", raw(input), raw(target))
     return _weighted(abs(_difference(input, target)), weight, reduction)
 
 
@@ -318,6 +350,7 @@ def smooth_l1_loss(input, target, reduction="mean", beta=1.0):
     if beta < 0:
         raise RuntimeError("smooth_l1_loss does not support negative values for beta.")
     d = _difference(input, target)
+    check_kind("smooth_l1", "f", raw(d))
     size = abs(d)
     if not beta:
         return reduced(size, reduction)
@@ -329,6 +362,8 @@ def huber_loss(input, target, reduction="mean", delta=1.0, weight=None):
     if delta <= 0:
         raise RuntimeError("huber_loss does not support non-positive values for delta.")
     d = _difference(input, target)
+    check_kind("huber", "f", raw(d))
+    _check_castable(d.dtype, input.dtype)
     size = abs(d)
     loss = where(size <= delta, d * d * 0.5, (size - 0.5 * delta) * delta)
     return _weighted(loss, weight, reduction)
@@ -354,6 +389,8 @@ def kl_div(input, target, reduction="mean", log_target=False):
 
     reduction: also "batchmean", the sum by the size of dimension 0; log_target: target is a log
     """
+    if input.dtype.category < 2 or target.dtype.category < 2:
+        raise RuntimeError("kl_div: Integral inputs not supported.")
     if log_target:
         loss = exp(target) * (target - input)
     else:

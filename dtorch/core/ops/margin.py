@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from .activation import logsigmoid, relu, softplus
+from .create import triu_indices
 from .gather import gather
 from .loss import _check_reduction, reduced
 from .norms import vector_norm
@@ -29,6 +30,16 @@ def cosine_similarity(x1, x2, dim=1, eps=1e-8):
 def pairwise_distance(x1, x2, p=2.0, eps=1e-6, keepdim=False):
     """|x1 - x2 + eps| by the p-norm of the last dimension"""
     return vector_norm(x1 - x2 + eps, p, -1, keepdim)
+
+
+def pdist(input, p=2.0):
+    """(N, D) -> (N * (N - 1) / 2,): the distances, by the p-norm, of each row to those below it."""
+    if input.ndim != 2:
+        raise RuntimeError(f"pdist only supports 2D tensors, got: {input.ndim}D")
+    if p < 0:
+        raise RuntimeError("pdist only supports non-negative p values")
+    i, j = triu_indices(len(input), len(input), 1)
+    return vector_norm(input[i] - input[j], p, -1)
 
 
 def margin_ranking_loss(input1, input2, target, margin=0, reduction="mean"):
@@ -135,7 +146,9 @@ def multi_margin_loss(input, target, p=1, margin=1.0, weight=None, reduction="me
     t = target if input.ndim == 2 else reshape(target, (target.numel(),))
     if tuple(t.shape) != (x.shape[0],):
         raise RuntimeError(
-            f"inconsistent target size, expected {x.shape[0]} but got {list(t.shape)}"
+            "multi_margin_loss: target tensor should be 1-D with size equal to the number of input "
+            f"samples (batch size). Expected target size [{x.shape[0]}], but got {list(t.shape)}. "
+            f"Input has shape {list(input.shape)}."
         )
     at = unsqueeze(t, 1)
     loss = relu(margin - gather(x, 1, at) + x) ** p
@@ -175,7 +188,7 @@ def _classes(x):
 
 
 FUNCTIONS = {
-    "cosine_similarity": cosine_similarity, "pairwise_distance": pairwise_distance,
+    "cosine_similarity": cosine_similarity, "pairwise_distance": pairwise_distance, "pdist": pdist,
     "cosine_embedding_loss": cosine_embedding_loss,
     "hinge_embedding_loss": hinge_embedding_loss, "margin_ranking_loss": margin_ranking_loss,
     "triplet_margin_loss": triplet_margin_loss,

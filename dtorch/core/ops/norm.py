@@ -3,18 +3,20 @@
 # mypy: disallow-untyped-defs=False
 from __future__ import annotations
 
+from functools import cache
 from math import prod
 
-from ..modes import no_grad
+from ..dtype import check_kind
+from ..graph import writes
 from ..op import op
 from .pointwise import rsqrt
 from .pool import avg_pool2d, avg_pool3d
-from .reduce import _sum
+from .reduce import _sum, count, kept, var_mean
 from .resample import pad
-from .shape import clone, reshape, squeeze, unsqueeze
+from .shape import clone, number, raw, reshape, squeeze, unsqueeze
 
 
-@op(saves="xy")
+@op(saves="xr")
 def _normalized(xp, x, w, b, *, view, dims, affine, eps, center):
     """x, seen in the shape `view`, with mean 0 and variance 1 over `dims`, times w, plus b.
 
@@ -22,9 +24,9 @@ def _normalized(xp, x, w, b, *, view, dims, affine, eps, center):
     Returns the result in the shape of x, and the mean and the variance with dims kept as 1.
     """
     y = x.reshape(view)
-    n = prod(view[d] for d in dims)
+    n = count(view, dims)
     if center:
-        mean = y.sum(axis=dims, keepdims=True)
+        mean = xp.add.reduce(y, dims, None, None, True)
         mean /= n
         y = y - mean
     var = _dot(xp, y, y, dims)
@@ -47,9 +49,9 @@ def _normalized(xp, x, w, b, *, view, dims, affine, eps, center):
 def _normalized_grad(xp, g, x, w, b, mean, var, *, needs, view, dims, affine, eps, center):
     """The gradients of _normalized in x, w and b."""
     g = g.reshape(view)
-    n = prod(view[d] for d in dims)
-    rest = tuple(i for i, k in enumerate(affine) if k == 1)
-    gb = g.sum(axis=rest).reshape(b.shape) if needs[2] else None
+    n = count(view, dims)
+    rest = tuple([i for i, k in enumerate(affine) if k == 1])
+    gb = xp.add.reduce(g, rest).reshape(b.shape) if needs[2] else None
     if not needs[0] and not needs[1]:
         return None, None, gb
     rstd = 1 / xp.sqrt(var + eps)
@@ -63,28 +65,31 @@ def _normalized_grad(xp, g, x, w, b, mean, var, *, needs, view, dims, affine, ep
     normal *= _dot(xp, g, normal, dims) / n
     gx = g - normal
     if center:
-        gx -= g.sum(axis=dims, keepdims=True) / n
+        gx -= xp.add.reduce(g, dims, None, None, True) / n
     gx *= rstd
     return gx.reshape(x.shape), gw, gb
 
 
 def _dot(xp, a, b, dims):
     """The sum of a * b over `dims`, which are kept, without a product array."""
-    letters = "abcdefgh"[: a.ndim]
-    kept = "".join(c for i, c in enumerate(letters) if i not in dims)
-    shape = tuple(1 if i in dims else k for i, k in enumerate(a.shape))
-    return xp.einsum(f"{letters},{letters}->{kept}", a, b).reshape(shape)
+    return xp.einsum(_subscripts(a.ndim, dims), a, b).reshape(kept(a.shape, dims))
+
+
+@cache
+def _subscripts(ndim, dims):
+    letters = "abcdefgh"[:ndim]
+    return f"{letters},{letters}->{''.join(c for i, c in enumerate(letters) if i not in dims)}"
 
 
 _normalized.vjp_joint(
-    lambda needs, g, y, x, w, b, **p: _normalized_grad(g[0], x, w, b, y[1], y[2], needs=needs, **p)
+    lambda needs, g, y, x, w, b, **p: _normalized_grad(g, x, w, b, y[1], y[2], needs=needs, **p)
 )
 
 
 @_normalized.define
 def _composite(x, w, b, *, view, dims, affine, eps, center):
     y = reshape(x, view)
-    n = prod(view[d] for d in dims)
+    n = count(view, dims)
     mean = _sum(y, dims=dims, keepdim=True) / n
     if center:
         y = y - mean
@@ -94,7 +99,30 @@ def _composite(x, w, b, *, view, dims, affine, eps, center):
         y = y * reshape(w, affine)
     if b is not None:
         y = y + reshape(b, affine)
-    return reshape(y, tuple(x.shape)), mean, var
+    return reshape(y, tuple(x.shape))
+
+
+def _check_dtypes(name, input, *parameters):
+    """Floats, and parameters of the input's dtype, or of float32 with an input in half precision."""
+    d = raw(input).dtype
+    for t in parameters:
+        if t is None or raw(t).dtype == d:
+            continue
+        if d.itemsize > 2 or raw(t).dtype != "float32":
+            raise RuntimeError(
+                "mixed dtype (CPU): all inputs must share same datatype. Got an input of "
+                f"{input.dtype} and a parameter of {t.dtype}; cast one with .to(dtype)"
+            )
+    check_kind(name, "f", raw(input))
+
+
+def _follow(running, batch, momentum, weight):
+    """running = (1 - momentum) running + weight batch, in place, of statistics (C,); or None."""
+    if running is not None:
+        a = running._a
+        a *= 1 - momentum
+        a += (batch * weight).reshape(a.shape).astype(a.dtype, copy=False)
+        writes.stamp(a)
 
 
 def batch_norm(input, running_mean, running_var, weight=None, bias=None, training=False,
@@ -104,53 +132,45 @@ def batch_norm(input, running_mean, running_var, weight=None, bias=None, trainin
     input: (N, C, ...).  In training the running statistics, (C,) each, are moved by `momentum`
     towards the batch's, in place; an empty batch leaves them.  (Ioffe & Szegedy, 2015)
     """
-    if not input.numel() and input.ndim < 2:
-        return clone(input)
-    if input.ndim < 2:
-        raise ValueError(f"expected at least 2D input (got {input.ndim}D input)")
-    n, c = input.shape[:2]
-    length = prod(input.shape[2:])
-    given = {
-        "running_mean": running_mean,
-        "running_var": running_var,
-        "weight": weight,
-        "bias": bias,
-    }
-    for name, t in given.items():
-        if t is not None and t.numel() != c:
+    if training and eps <= 0:
+        raise ValueError(f"batch_norm eps must be positive during training, but got {eps}")
+    return _over_batch(input, running_mean, running_var, weight, bias, training, momentum, eps)[0]
+
+
+def _over_batch(input, running_mean, running_var, weight, bias, training, momentum, eps):
+    """batch_norm with the batch's mean and variance, which are None where they were not used."""
+    x = raw(input)
+    if not x.size and x.ndim < 2:
+        return clone(input), None, None
+    if x.ndim < 2:
+        raise ValueError(f"expected at least 2D input (got {x.ndim}D input)")
+    check_kind("batch_norm", "f", x)
+    _check_dtypes("batch_norm", input, weight, bias)
+    n, c = x.shape[:2]
+    length = prod(x.shape[2:])
+    for name, t in (("running_mean", running_mean), ("running_var", running_var),
+                    ("weight", weight), ("bias", bias)):  # fmt: skip
+        if t is not None and raw(t).size != c:
             raise RuntimeError(f"{name} should contain {c} elements not {t.numel()}")
     if not training:
         if running_mean is None or running_var is None:
             raise RuntimeError(
                 "Expected running_mean and running_var to be defined when training=False"
             )
-        return _shifted(input, running_mean, running_var, weight, bias, eps)
-    count = n * length
-    if count == 1:
+        return _shifted(input, running_mean, running_var, weight, bias, eps), None, None
+    elements = n * length
+    if elements == 1:
         raise ValueError(
             f"Expected more than 1 value per channel when training, got input size {input.size()}"
         )
     y, mean, var = _normalized(
-        input,
-        weight,
-        bias,
-        view=(n, c, length),
-        dims=(0, 2),
-        affine=(1, c, 1),
-        eps=eps,
+        input, weight, bias, view=(n, c, length), dims=(0, 2), affine=(1, c, 1), eps=eps,
         center=True,
-    )
-    if not count:  # an empty batch says nothing of the statistics
-        return y
-    with no_grad():
-        if running_mean is not None:
-            running_mean.mul_(1 - momentum).add_(
-                (mean * momentum).reshape(c).to(running_mean.dtype)
-            )
-        if running_var is not None:
-            unbiased = var * (momentum * count / (count - 1))
-            running_var.mul_(1 - momentum).add_(unbiased.reshape(c).to(running_var.dtype))
-    return y
+    )  # fmt: skip
+    if elements:  # an empty batch says nothing of the statistics
+        _follow(running_mean, raw(mean), momentum, momentum)
+        _follow(running_var, raw(var), momentum, momentum * elements / (elements - 1))
+    return y, mean, var
 
 
 def _shifted(x, mean, var, w, b, eps):
@@ -165,10 +185,16 @@ def _shifted(x, mean, var, w, b, eps):
 
 def layer_norm(input, normalized_shape, weight=None, bias=None, eps=1e-5):
     """Mean 0 and variance 1 over the last dimensions, normalized_shape  (Ba et al., 2016)"""
+    return _over_last(input, normalized_shape, weight, bias, eps)[0]
+
+
+def _over_last(input, normalized_shape, weight, bias, eps):
+    """layer_norm with the rows' means and variances."""
     view, n = _last(input, normalized_shape, "layer_norm", weight, bias)
+    _check_dtypes("layer_norm", input, weight, bias)
     return _normalized(
         input, weight, bias, view=view, dims=(1,), affine=(1, n), eps=eps, center=True
-    )[0]
+    )
 
 
 def rms_norm(input, normalized_shape, weight=None, eps=None):
@@ -179,10 +205,10 @@ def rms_norm(input, normalized_shape, weight=None, eps=None):
     view, n = _last(input, normalized_shape, "rms_norm", weight, None)
     if eps is None:
         eps = {"float64": 2.0**-52, "float16": 2.0**-10, "bfloat16": 2.0**-7}.get(
-            input.dtype.name, 2.0**-23
+            input.dtype.to_real().name, 2.0**-23
         )
     return _normalized(
-        input, weight, None, view=view, dims=(1,), affine=(1, n), eps=eps, center=False
+        input, weight, None, view=view, dims=(1,), affine=(1, n), eps=number(eps), center=False
     )[0]
 
 
@@ -195,19 +221,20 @@ def _last(x, shape, name, weight, bias):
             f"element, but got normalized_shape = {list(shape)}"
         )
     for which, t in (("weight", weight), ("bias", bias)):
-        if t is not None and tuple(t.shape) != shape:
+        if t is not None and raw(t).shape != shape:
             raise RuntimeError(
                 f"Expected {which} to be of same shape as normalized_shape, but got {which} of "
                 f"shape {list(t.shape)} and normalized_shape = {list(shape)}"
             )
-    lead = x.ndim - len(shape)
-    if lead < 0 or tuple(x.shape[lead:]) != shape:
+    whole = raw(x).shape
+    lead = len(whole) - len(shape)
+    if lead < 0 or whole[lead:] != shape:
         stars = ", ".join(map(str, shape))
         raise RuntimeError(
             f"Given normalized_shape={list(shape)}, expected input with shape [*, {stars}], but "
             f"got input of size{list(x.shape)}"
         )
-    return (prod(x.shape[:lead]), prod(shape)), prod(shape)
+    return (prod(whole[:lead]), prod(shape)), prod(shape)
 
 
 def group_norm(input, num_groups, weight=None, bias=None, eps=1e-5):
@@ -229,6 +256,7 @@ def group_norm(input, num_groups, weight=None, bias=None, eps=1e-5):
                 f"input, but got {which} of shape {list(t.shape)} and input of shape "
                 f"{list(input.shape)}"
             )
+    _check_dtypes("group_norm", input, weight, bias)
     k = c // num_groups
     return _normalized(
         input, weight, bias, view=(n, num_groups, k, prod(input.shape[2:])), dims=(2, 3),
@@ -244,6 +272,7 @@ def instance_norm(input, running_mean=None, running_var=None, weight=None, bias=
     """
     if input.ndim < 2:
         raise ValueError(f"expected at least 2D input (got {input.ndim}D input)")
+    check_kind("instance_norm", "f", raw(input))
     n, c = input.shape[:2]
     length = prod(input.shape[2:])
     if not use_input_stats:
@@ -259,13 +288,8 @@ def instance_norm(input, running_mean=None, running_var=None, weight=None, bias=
     y, mean, var = _normalized(
         input, weight, bias, view=(n, c, length), dims=(2,), affine=(1, c, 1), eps=eps, center=True
     )
-    with no_grad():
-        if running_mean is not None:
-            mean = (mean.sum(0) * (momentum / n)).reshape(c)
-            running_mean.mul_(1 - momentum).add_(mean.to(running_mean.dtype))
-        if running_var is not None:
-            unbiased = (var.sum(0) * (momentum / n * length / (length - 1))).reshape(c)
-            running_var.mul_(1 - momentum).add_(unbiased.to(running_var.dtype))
+    _follow(running_mean, raw(mean).sum(0), momentum, momentum / n)
+    _follow(running_var, raw(var).sum(0), momentum, momentum / n * length / (length - 1))
     return y
 
 
@@ -304,7 +328,47 @@ def _instance_norm(input, weight, bias, running_mean, running_var, use_input_sta
     )
 
 
+# ---- with their statistics -------------------------------------------------------------------
+
+
+def _native(x, y, mean, var, shape, eps):
+    """(y, mean, 1 / standard deviation), these of the given shape; without them, empty.
+
+    As in torch these have no gradient.
+    """
+    if mean is None:
+        return y, x.new_empty(0), x.new_empty(0)
+    mean, scale = mean.detach(), rsqrt(var.detach() + eps)
+    return y, reshape(mean, shape).to(x.dtype), reshape(scale, shape).to(x.dtype)
+
+
+def native_layer_norm(input, normalized_shape, weight, bias, eps):
+    """(layer_norm, mean, 1 / standard deviation); these of the input's shape, last ones 1"""
+    lead = input.ndim - len(normalized_shape)
+    shape = (*input.shape[:lead], *(1,) * len(normalized_shape))
+    return _native(input, *_over_last(input, normalized_shape, weight, bias, eps), shape, eps)
+
+
+def native_group_norm(input, weight, bias, N, C, HxW, group, eps):
+    """(group_norm, mean, 1 / standard deviation); these (N, group), and with gradients"""
+    if tuple(input.shape[:2]) != (N, C) or input.numel() != N * C * HxW:
+        raise RuntimeError(
+            f"Expected input of size (N, C, ...) with N={N}, C={C} and N * C * HxW="
+            f"{N * C * HxW} elements, but got {list(input.shape)}"
+        )
+    variance, mean = var_mean(reshape(input, (N, group, C // group * HxW)), -1, correction=0)
+    return group_norm(input, group, weight, bias, eps), mean, rsqrt(variance + eps)
+
+
+def native_batch_norm(input, weight, bias, running_mean, running_var, training, momentum, eps):
+    """(batch_norm, mean, 1 / standard deviation); these (C,), or empty where not training"""
+    results = _over_batch(input, running_mean, running_var, weight, bias, training, momentum, eps)
+    return _native(input, *results, (-1,), eps)
+
+
 FUNCTIONS = {
     "layer_norm": layer_norm, "group_norm": group_norm, "rms_norm": rms_norm,
     "batch_norm": _batch_norm, "instance_norm": _instance_norm,
+    "native_layer_norm": native_layer_norm, "native_group_norm": native_group_norm,
+    "native_batch_norm": native_batch_norm,
 }  # fmt: skip

@@ -8,7 +8,7 @@ from math import inf
 from ..op import op
 from .pointwise import abs, exp, sgn, where
 from .reduce import amax, amin, axes, kept, sum
-from .shape import raw, reshape
+from .shape import number, raw, reshape
 
 
 @op(saves="xy", promote="float", holomorphic=False)
@@ -23,20 +23,20 @@ def _p_norm(xp, x, *, p, dims, keepdim):
 
 
 def _p_norm_vjp(g, y, x, p, dims, keepdim):
-    # x |x|^(p-2) / y^(p-1), and 0 where it is not defined: at a norm of 0, and at x = 0 for p < 2
+    # x |x|^(p-2) / y^(p-1), and 0 where that is not defined: at a norm of 0, and at x = 0 for p < 1.
+    # The second derivative is NaN there, as in torch.
     shape = kept(x.shape, dims)
     g = reshape(g, shape)
     if p == 1:
         return g * sgn(x)
     y = reshape(y, shape)
-    none = y == 0
-    y = where(none, 1, y)
     if p == 2:
-        return where(none, 0, g / y) * x
+        return g * where(y == 0, 0, x / y)
     a = abs(x)
-    zero = a == 0
-    power = where(zero, 0, where(zero, 1, a) ** (p - 1))
-    return where(none, 0, g / y ** (p - 1)) * (sgn(x) * power)
+    if p < 1:
+        return g * y ** (1 - p) * (sgn(x) * where(a == 0, 0, a ** (p - 1)))
+    power = sgn(x) * a ** (p - 1) if p < 2 else x * a ** (p - 2)
+    return where(y == 0, 0, g / y ** (p - 1)) * power
 
 
 _p_norm.vjp(_p_norm_vjp)
@@ -56,13 +56,13 @@ def vector_norm(x, ord=2, dim=None, keepdim=False, *, dtype=None):
         return (amax if ord > 0 else amin)(abs(x), dims, keepdim)
     if ord == 0:
         return sum(abs(x * 0) + (x != 0).to(x.dtype.to_real()), dims, keepdim)
-    return _p_norm(x, p=ord, dims=dims, keepdim=keepdim)
+    return _p_norm(x, p=number(ord), dims=dims, keepdim=keepdim)
 
 
 def norm(input, p="fro", dim=None, keepdim=False, dtype=None):
     """The vector norm of all elements or over `dim`; "fro" is 2, "nuc" the nuclear norm."""
     if p == "nuc":
-        from .decompose import matrix_norm
+        from .matrix_norms import matrix_norm
 
         return matrix_norm(input, "nuc", (0, 1) if dim is None else dim, keepdim, dtype=dtype)
     if isinstance(p, str) and p != "fro":
@@ -104,9 +104,19 @@ def dist(input, other, p=2):
 
 def renorm(input, p, dim, maxnorm):
     """The slices along `dim`, those with a p-norm over `maxnorm` scaled down to it."""
-    dims = tuple(d for d in range(input.ndim) if d != dim % input.ndim)
+    if p <= 0:
+        raise RuntimeError(f"renorm: non-positive-norm not supported, got p={p}")
+    if maxnorm < 0:
+        raise RuntimeError(f"renorm: expected maxnorm to be >= 0 but got {maxnorm}")
+    if input.ndim < 2:
+        raise RuntimeError(
+            f"renorm: input needs at least 2 dimensions, got {input.ndim} dimensions"
+        )
+    (dim,) = axes(dim, input.ndim)
+    dims = tuple(d for d in range(input.ndim) if d != dim)
     norms = vector_norm(input, p, dims, True)
     return input * where(norms > maxnorm, maxnorm / (norms + 1e-7), 1)
 
 
 FUNCTIONS = METHODS = {"norm": norm, "logsumexp": logsumexp, "dist": dist, "renorm": renorm}
+IN_PLACE = {"renorm": renorm}

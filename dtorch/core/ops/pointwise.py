@@ -7,8 +7,9 @@ import math
 
 from .. import backend
 from ..dtype import result_dtype
-from ..op import op
+from ..op import op, python_number
 from ..tensor import Tensor, wrap
+from .complex import conj_any, is_complex, real_of
 
 
 def _unary(name, vjp=None, *, saves="x", ufunc=None, promote="float", **options):
@@ -28,7 +29,6 @@ expm1 = _unary("expm1", lambda g, y, x: g * (y + 1), saves="y")
 log = _unary("log", lambda g, y, x: g / x)
 log2 = _unary("log2", lambda g, y, x: g / (x * math.log(2)))
 log10 = _unary("log10", lambda g, y, x: g / (x * math.log(10)))
-log1p = _unary("log1p", lambda g, y, x: g / (x + 1))
 sqrt = _unary("sqrt", lambda g, y, x: g / (2 * y), saves="y")
 sin = _unary("sin", lambda g, y, x: g * cos(x))
 cos = _unary("cos", lambda g, y, x: -g * sin(x))
@@ -42,12 +42,19 @@ atan = _unary("atan", lambda g, y, x: g / (1 + x * x), ufunc="arctan")
 asinh = _unary("asinh", lambda g, y, x: g * (1 + x * x) ** -0.5, ufunc="arcsinh")
 acosh = _unary("acosh", lambda g, y, x: g * (x - 1) ** -0.5 * (x + 1) ** -0.5, ufunc="arccosh")
 atanh = _unary("atanh", lambda g, y, x: g / (1 - x * x), ufunc="arctanh")
-deg2rad = _unary("deg2rad", lambda g, y, x: g * (math.pi / 180), saves="")
-rad2deg = _unary("rad2deg", lambda g, y, x: g * (180 / math.pi), saves="")
-floor = _unary("floor", lambda g, y, x: g * 0, saves="", promote="keep")
-ceil = _unary("ceil", lambda g, y, x: g * 0, saves="", promote="keep")
-trunc = _unary("trunc", lambda g, y, x: g * 0, saves="", promote="keep")
-positive = _unary("positive", lambda g, y, x: g, saves="", promote="keep")
+deg2rad = _unary("deg2rad", lambda g, y, x: g * (math.pi / 180), saves="", kinds="f")
+rad2deg = _unary("rad2deg", lambda g, y, x: g * (180 / math.pi), saves="", kinds="f")
+floor = _unary("floor", lambda g, y, x: g * 0, saves="", promote="keep", kinds="iuf")
+ceil = _unary("ceil", lambda g, y, x: g * 0, saves="", promote="keep", kinds="iuf")
+trunc = _unary("trunc", lambda g, y, x: g * 0, saves="", promote="keep", kinds="iuf")
+
+
+@op(saves="x", promote="float", ufunc="log1p")
+def log1p(xp, x):
+    return xp.special("log1p")(x) if x.dtype.kind == "c" else xp.log1p(x)  # NumPy's cancels
+
+
+log1p.vjp(lambda g, y, x: g / (x + 1))
 
 
 @op(saves="x", promote="keep", ufunc="square")
@@ -76,15 +83,15 @@ reciprocal.vjp(lambda g, y, x: -g * (y * y))
 
 @op(saves="y", promote="float")
 def sigmoid(xp, x):
-    if x.dtype.kind == "c":
-        return 1 / (1 + xp.exp(-x))
-    return 0.5 * xp.tanh(0.5 * x) + 0.5  # cannot overflow
+    y = xp.exp(-x)  # where this overflows, 1 / inf is the answer
+    y += 1
+    return 1 / y
 
 
 sigmoid.vjp(lambda g, y, x: g * (y * (1 - y)))
 
 
-@op(saves="x", promote="float")
+@op(saves="x", promote="float", kinds="f")
 def erf(xp, x):
     return xp.erf(x)
 
@@ -92,7 +99,7 @@ def erf(xp, x):
 erf.vjp(lambda g, y, x: g * (exp(-x * x) * (2 / math.sqrt(math.pi))))
 
 
-@op(saves="x", promote="keep", holomorphic=False)
+@op(saves="x", promote="keep", kinds="iufc", holomorphic=False)
 def abs(xp, x):
     return xp.absolute(x)
 
@@ -100,9 +107,14 @@ def abs(xp, x):
 abs.vjp(lambda g, y, x: g * sgn(x))
 
 
-@op(promote="keep", holomorphic=False)
+def _sign(xp, x):
+    return x if x.dtype == bool else xp.subtract(x > 0, x < 0, dtype=x.dtype)
+
+
+@op(promote="keep", kinds="biuf")
 def sign(xp, x):
-    return xp.sign(x) if x.dtype != bool else x
+    """-1, 0 or 1; 0 for NaN."""
+    return _sign(xp, x)
 
 
 sign.vjp(lambda g, y, x: g * 0)
@@ -111,7 +123,7 @@ sign.vjp(lambda g, y, x: g * 0)
 @op(saves="xy", promote="keep", holomorphic=False)
 def sgn(xp, x):
     """x / |x|, and 0 at 0: the sign, also of complex numbers."""
-    return xp.sign(x) if x.dtype != bool else x
+    return xp.sign(x) if x.dtype.kind == "c" else _sign(xp, x)
 
 
 def _sgn_vjp(g, y, x):
@@ -125,7 +137,25 @@ def _sgn_vjp(g, y, x):
 sgn.vjp(_sgn_vjp)
 
 
-@op(promote="keep")
+@op(saves="x", promote="float", holomorphic=False)
+def angle(xp, x):
+    """The angle of a complex number in the plane; of a real one, pi below 0."""
+    if x.dtype.kind == "c":
+        return xp.angle(x)
+    return xp.where(xp.isnan(x), x, xp.where(x < 0, math.pi, 0).astype(x.dtype))
+
+
+def _angle_vjp(g, y, x):
+    if not is_complex(x):
+        return g * 0
+    square = real_of(x * conj_any(x))
+    return where(x == 0, 0, g * 1j * x / where(square == 0, 1, square))
+
+
+angle.vjp(_angle_vjp)
+
+
+@op(promote="keep", kinds="iuf")
 def _round(xp, x, *, decimals):
     return xp.round(x, decimals)
 
@@ -138,12 +168,23 @@ def round(input, *, decimals=0):
     return _round(input, decimals=decimals)
 
 
-def frac(input):
-    """What is left of the decimal point: input - trunc(input)"""
-    return input - trunc(input)
+@op(promote="keep", kinds="f")
+def frac(xp, x):
+    """What is right of the decimal point: x - trunc(x)"""
+    return x - xp.trunc(x)
 
 
-@op(saves="x", promote="float2", ufunc="arctan2")
+frac.vjp(lambda g, y, x: g)
+
+
+def positive(input):
+    """The operator +: the tensor itself.  RuntimeError for bools."""
+    if input.dtype.category == 0:
+        raise RuntimeError("The `+` operator, on a bool tensor is not supported.")
+    return input
+
+
+@op(saves="x", promote="float2", ufunc="arctan2", numbers=False, kinds="f")
 def atan2(xp, a, b):
     return xp.arctan2(a, b)
 
@@ -157,39 +198,47 @@ atan2.vjp(
 def _extremum(name):
     """maximum and minimum; equal operands share the gradient, NaN wins."""
 
-    @op(saves="x", promote="result", ufunc=name, name=name)
+    @op(saves="x", promote="result", ufunc=name, numbers=False, kinds="biuf", name=name)
     def kernel(xp, a, b):
         return getattr(xp, name)(a, b)
 
     wins = (lambda a, b: a > b) if name == "maximum" else (lambda a, b: a < b)
     return kernel.vjp(
-        lambda g, y, a, b: where(wins(a, b), g, where(a == b, g / 2, g * 0)),
-        lambda g, y, a, b: where(wins(b, a), g, where(a == b, g / 2, g * 0)),
+        lambda g, y, a, b: where(wins(a, b), g, where(a == b, g / 2, 0)),
+        lambda g, y, a, b: where(wins(b, a), g, where(a == b, g / 2, 0)),
     )
 
 
 maximum, minimum = _extremum("maximum"), _extremum("minimum")
 
 
-@op(saves="x", promote="result")
+@op(saves="x", promote="result", kinds="biuf")
 def clamp_min(xp, a, low):
     return xp.maximum(a, low)
 
 
-clamp_min.vjp(
-    lambda g, y, a, low: where(a >= low, g, g * 0), lambda g, y, a, low: where(a < low, g, g * 0)
-)
+clamp_min.vjp(lambda g, y, a, low: where(a >= low, g, 0), lambda g, y, a, low: where(a < low, g, 0))
 
 
-@op(saves="x", promote="result")
+@op(saves="x", promote="result", kinds="biuf")
 def clamp_max(xp, a, high):
     return xp.minimum(a, high)
 
 
 clamp_max.vjp(
-    lambda g, y, a, high: where(a <= high, g, g * 0),
-    lambda g, y, a, high: where(a > high, g, g * 0),
+    lambda g, y, a, high: where(a <= high, g, 0),
+    lambda g, y, a, high: where(a > high, g, 0),
 )
+
+
+def at_least(input, min):
+    """The larger of the input and `min`, of each pair."""
+    return clamp_min.fn(input, min)
+
+
+def at_most(input, max):
+    """The smaller of the input and `max`, of each pair."""
+    return clamp_max.fn(input, max)
 
 
 def clamp(input, min=None, max=None):
@@ -235,6 +284,8 @@ def where(condition, input=None, other=None):
             f"{condition.dtype}"
         )
     a, b = input, other
+    if isinstance(condition, Tensor):  # of arrays, NumPy's scalars are 0-d results
+        a, b = python_number(a), python_number(b)
     if not (isinstance(a, Tensor) and isinstance(b, Tensor) and a._a.dtype is b._a.dtype):
         d = result_dtype([raw(a), raw(b)]).np
         xp = backend.of(mask)
@@ -266,49 +317,6 @@ def nan_to_num(input, nan=0.0, posinf=None, neginf=None):
     return _nan_to_num(input, nan=nan or 0.0, posinf=posinf, neginf=neginf)
 
 
-# ---- complex ---------------------------------------------------------------------------------
-
-
-def _dtype_of(x):
-    return x._a.dtype if isinstance(x, Tensor) else x.dtype
-
-
-def is_complex(x):
-    return _dtype_of(x).kind == "c"
-
-
-@op(promote="keep", holomorphic=False)
-def _conj(xp, x):
-    return xp.conjugate(x)
-
-
-_conj.vjp(lambda g, y, x: conj_any(g))
-
-
-def conj_any(x):
-    """The complex conjugate; a real tensor itself."""
-    return _conj(x) if is_complex(x) else x
-
-
-@op(half="keep", saves="s", holomorphic=False)
-def _real(xp, x):
-    return x.real.copy()
-
-
-@op(half="keep", holomorphic=False)
-def _to_complex(xp, x):
-    return x.astype("complex64" if x.dtype != "float64" else "complex128")
-
-
-_real.vjp(lambda g, y, x: _to_complex(g))
-_to_complex.vjp(lambda g, y, x: real_of(g))
-
-
-def real_of(x):
-    """The real part; a real tensor itself."""
-    return _real(x) if is_complex(x) else x
-
-
 _UNARY = [
     exp, exp2, expm1, log, log2, log10, log1p, sqrt, sin, cos, tan, sinh, cosh, tanh, asin, acos, atan,
     asinh, acosh, atanh, deg2rad, rad2deg, floor, ceil, trunc, square, rsqrt, reciprocal, sigmoid, erf,
@@ -321,11 +329,11 @@ _ALIASES = {
 IN_PLACE = (
     {o.name: o.fn for o in _UNARY}
     | {name: o.fn for name, o in _ALIASES.items()}
-    | {"round": round, "frac": frac, "atan2": atan2.fn, "clamp": clamp, "clip": clamp}
-    | {"nan_to_num": nan_to_num, "clamp_min": clamp_min.fn, "clamp_max": clamp_max.fn}
+    | {"round": round, "frac": frac.fn, "atan2": atan2.fn, "clamp": clamp, "clip": clamp}
+    | {"nan_to_num": nan_to_num, "clamp_min": at_least, "clamp_max": at_most}
 )
 FUNCTIONS = METHODS = IN_PLACE | {
-    "conj": conj_any, "conj_physical": conj_any,
-    "positive": positive.fn, "maximum": maximum.fn, "minimum": minimum.fn, "where": where,
+    "angle": angle.fn, "positive": positive, "maximum": maximum.fn, "minimum": minimum.fn,
+    "where": where,
 }  # fmt: skip
 METHODS = METHODS | {"where": lambda self, condition, other: where(condition, self, other)}

@@ -12,12 +12,13 @@ from functools import reduce
 from math import prod
 
 from ..backend import cpu
+from ..dtype import check_kind
 from ..op import op
 from .activation import relu
 from .pointwise import abs, sign
 from .random import rand
 from .resample import averaging, bins, multiply_along
-from .shape import squeeze, unsqueeze
+from .shape import raw, squeeze, unsqueeze
 from .windows import Geometry, inner, ntuple, out_size, padded, taps
 
 
@@ -29,8 +30,8 @@ def _geometry(input, n, name, kernel_size, stride, padding, dilation=1, ceil_mod
     padding, dilation = ntuple(padding, n, "padding"), ntuple(dilation, n, "dilation")
     if input.ndim not in (n + 1, n + 2):
         raise RuntimeError(
-            f"{name}(): Expected {n + 1}D or {n + 2}D input, but got input of size: "
-            f"{list(input.shape)}"
+            f"{name}(): non-empty {n + 1}D or {n + 2}D (batch mode) tensor expected for input, but "
+            f"got {list(input.shape)}"
         )
     if min(kernel) <= 0:
         raise RuntimeError(
@@ -76,7 +77,7 @@ def _lowest(xp, dtype):
     return -xp.inf if dtype.kind == "f" else xp.iinfo(dtype).min
 
 
-@op(saves="xy")
+@op(saves="x", kinds="biuf")
 def _max_pool(xp, x, *, geo):
     # (..., *size) -> (..., *out)
     views = _taps(padded(xp, x, geo.pads, _lowest(xp, x.dtype)), geo)
@@ -115,7 +116,10 @@ def _max_pool_take(xp, x, where, *, geo):
     return y
 
 
-_max_pool.vjp(lambda g, y, x, geo: _max_pool_add(g, _max_position(x, y, geo=geo), geo=geo))
+# The maxima are computed anew: the output may be written to, as ReLU(inplace=True) does.
+_max_pool.vjp(
+    lambda g, y, x, geo: _max_pool_add(g, _max_position(x, _max_pool(x, geo=geo), geo=geo), geo=geo)
+)
 _max_pool_add.vjp(lambda g, y, x, where, geo: _max_pool_take(g, where, geo=geo), None)
 _max_pool_take.vjp(lambda g, y, x, where, geo: _max_pool_add(g, where, geo=geo), None)
 
@@ -168,7 +172,7 @@ def _divided(xp, x, counts):
     return x / counts if x.dtype.kind == "f" else xp.trunc(x / counts).astype(x.dtype)
 
 
-@op()
+@op(kinds="iuf")
 def _avg_pool(xp, x, *, geo, counts):
     # (..., *size) -> (..., *out); counts: an int, or an array (*out)
     views = _taps(padded(xp, x, geo.pads), geo)
@@ -237,6 +241,8 @@ lp_pool1d, lp_pool2d, lp_pool3d = map(_lp, (1, 2, 3))
 
 
 def _adaptive_size(input, n, output_size, name):
+    if n > 1 and input.ndim <= n:
+        raise ValueError(f"Input dimension should be at least {n + 1}")
     size = tuple(input.shape[-n:])
     if input.ndim not in (n + 1, n + 2):
         raise RuntimeError(
@@ -265,6 +271,7 @@ def _adaptive_avg(n):
     name = f"adaptive_avg_pool{n}d"
 
     def adaptive_avg_pool(input, output_size):
+        check_kind(name, "f", raw(input))
         size, out = _adaptive_size(input, n, output_size, name)
         if all(o and not s % o for s, o in zip(size, out)):
             kernel = tuple(s // o for s, o in zip(size, out))
@@ -280,7 +287,7 @@ def _adaptive_avg(n):
 adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d = map(_adaptive_avg, (1, 2, 3))
 
 
-@op()
+@op(kinds="biuf")
 def _adaptive_argmax(xp, x, *, out):
     """The flat index of the maximum of each bin.  (..., *size) -> (..., *out)"""
     n = len(out)
@@ -351,7 +358,7 @@ adaptive_max_pool1d, adaptive_max_pool2d, adaptive_max_pool3d = map(_adaptive_ma
 # ---- fractional: bins of random sizes ---------------------------------------------------------
 
 
-@op()
+@op(kinds="biuf")
 def _fractional_argmax(xp, x, samples, *, kernel, out):
     """The flat index of each window's maximum; where windows lie, random samples (N, C, n) say."""
     n, flat = len(out), 0

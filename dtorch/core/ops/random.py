@@ -1,4 +1,4 @@
-"""Random tensors, and random writes into tensors.
+"""Random tensors.
 
 All draw from a Generator on the CPU; for a tensor on another device the values are moved there, so
 that a seed gives the same numbers on each device.  They are drawn in float32 or float64, and in
@@ -9,57 +9,98 @@ float32 for the dtypes that have less precision.
 from __future__ import annotations
 
 import math
+import numbers
 
 from .. import device as devices
 from .. import dtype as dtypes
-from ..graph import writes
 from ..op import op
-from ..random import default_generator
+from ..random import Generator, default_generator
 from ..tensor import Tensor
-from ..views import check_writable
 from .create import made, number, size_of
 from .reduce import sum_to
 from .shape import broadcast_shapes
 
 _FLOATS = ("float32", "float64")
-_MANTISSA = {"float16": 11, "bfloat16": 8, "float32": 24, "float64": 53}  # bits
+MANTISSA = {"float16": 11, "bfloat16": 8, "float32": 24, "float64": 53}  # bits
 
 
-def _draw(generator, function, shape, d):
-    """function(rng, float dtype) -> values of `shape`, as dtype d; complex ones have two parts."""
-    generator = generator or default_generator()
+def stream(generator):
+    """The generator given, or the default one."""
+    if not isinstance(generator, (Generator, type(None))):
+        raise TypeError(
+            f"argument 'generator' must be dtorch.Generator, not {type(generator).__name__}"
+        )
+    return generator or default_generator()
+
+
+def drawn(generator, function, shape, d):
+    """function(rng, shape, float dtype) as array dtype d; complex numbers are drawn as two parts."""
+    generator, shape = stream(generator), tuple(shape)
     if d.kind == "c":
         part = "float32" if d.itemsize == 8 else "float64"
         return generator.draw(lambda r: function(r, (*shape, 2), part)).view(d)[..., 0]
     if d.name in _FLOATS:
-        return generator.draw(lambda r: function(r, tuple(shape), d.name))
-    a = generator.draw(lambda r: function(r, tuple(shape), "float32"))
-    if function is _uniform:  # cut off, not rounded: 1 stays out of reach
-        scale = 2.0 ** _MANTISSA[d.name]
+        return generator.draw(lambda r: function(r, shape, d.name))
+    a = generator.draw(lambda r: function(r, shape, "float32"))
+    if function is in_unit:  # cut off, not rounded: 1 stays out of reach
+        scale = 2.0 ** MANTISSA[d.name]
         a = (a * scale).astype("int32") / scale
     return a.astype(d)
 
 
-def _uniform(r, shape, d):
+def in_unit(r, shape, d):
+    """Uniform numbers in [0, 1)"""
     return r.random(shape, d)
 
 
-def _normal(r, shape, d):
+def standard_normal(r, shape, d):
     return r.standard_normal(shape, d)
 
 
-def _floating(name, d):
-    """Refuse dtypes that random real numbers cannot have."""
-    if d.kind in "iub":
-        raise RuntimeError(f"\"{name}\" not implemented for '{d.name}': use a floating point dtype")
+def check_floating(name, d, kinds="fcV"):
+    """Refuse array dtypes that random real numbers cannot have."""
+    if d.kind not in kinds:
+        raise NotImplementedError(
+            f"\"{name}\" not implemented for '{d.name}': use a floating point dtype"
+        )
+
+
+def whole(name, x):
+    """A Python int from one, or from an integer tensor of one element."""
+    x = number(x)
+    if isinstance(x, bool) or not isinstance(x, numbers.Integral):
+        raise TypeError(f"{name} must be int, not {type(x).__name__}")
+    return int(x)
+
+
+def _range_of(dtype):
+    """The least and the greatest number that a dtype holds."""
+    if dtype.category == 0:
+        return 0, 1
+    limits = dtypes.finfo(dtype) if dtype.category > 1 else dtypes.iinfo(dtype)
+    return limits.min, limits.max
+
+
+def integers(generator, shape, low, high, d):
+    """Random integers in [low, high) as array dtype d, which must be able to hold them."""
+    if low >= high:
+        raise RuntimeError(
+            f"random_ expects 'from' to be less than 'to', but got from={low} >= to={high}"
+        )
+    least, most = _range_of(dtypes.of_numpy(d))
+    for name, value in (("from", low), ("to - 1", high - 1)):
+        if not least <= value <= most:
+            raise RuntimeError(f"{name} is out of bounds for {d.name}: {value}")
+    kind = "int64" if high <= 2**63 else "uint64"
+    return stream(generator).draw(lambda r: r.integers(low, high, tuple(shape), kind)).astype(d)
 
 
 def _random(name, function, doc):
     """rand and randn, each with its _like form."""
 
     def draw(d, shape, generator):
-        _floating(name, d)
-        a = _draw(generator, function, shape, d)
+        check_floating(name, d)
+        a = drawn(generator, function, shape, d)
         # a complex normal number has variance 1: half in each part
         return a * math.sqrt(0.5) if d.kind == "c" and name == "randn" else a
 
@@ -83,63 +124,69 @@ def _random(name, function, doc):
     return random, random_like
 
 
-rand, rand_like = _random("rand", _uniform, "uniform random numbers in [0, 1)")
-randn, randn_like = _random("randn", _normal, "normal random numbers of mean 0 and variance 1")
+rand, rand_like = _random("rand", in_unit, "uniform random numbers in [0, 1)")
+randn, randn_like = _random(
+    "randn", standard_normal, "normal random numbers of mean 0 and variance 1"
+)
 
 
-def _integers(shape, low, high, generator):
-    if low >= high:
-        raise RuntimeError(
-            f"random_ expects 'from' to be less than 'to', but got from={low} >= to={high}"
-        )
-    generator = generator or default_generator()
-    return generator.draw(lambda r: r.integers(low, high, tuple(shape), "int64"))
-
-
-def randint(low, high=None, size=None, *, generator=None, dtype=dtypes.int64, **options):
+def randint(low=None, high=None, size=None, *, generator=None, dtype=dtypes.int64, **options):
     """randint(high, size) or randint(low, high, size): random integers in [low, high)."""
     if size is None:
         low, high, size = 0, low, high
-    elif high is None:
-        low, high = 0, low
+    elif low is None or high is None:
+        low, high = 0, low if high is None else high
+    if isinstance(size, numbers.Number) or size is None:
+        raise TypeError(
+            f"randint(): argument 'size' must be tuple of ints, not {type(size).__name__}"
+        )
+    low, high = whole("randint(): argument 'low'", low), whole("randint(): argument 'high'", high)
     shape = size_of((size,), {})
-    low, high = int(number(low)), int(number(high))
-    return made(lambda xp, d: xp.asarray(_integers(shape, low, high, generator).astype(d)),
+    return made(lambda xp, d: xp.asarray(integers(generator, shape, low, high, d)),
                 dtype, **options)  # fmt: skip
 
 
-def randint_like(input, low, high=None, *, generator=None, **options):
+def randint_like(input, low=None, high=None, *, generator=None, **options):
     """Random integers in [low, high), or [0, low), in a tensor like the input."""
-    low, high = (0, low) if high is None else (low, high)
-    low, high = int(number(low)), int(number(high))
-    return made(lambda xp, d: xp.asarray(_integers(input.shape, low, high, generator).astype(d)),
+    if low is None or high is None:
+        low, high = 0, low if high is None else high
+    low = whole("randint_like(): argument 'low'", low)
+    high = whole("randint_like(): argument 'high'", high)
+    return made(lambda xp, d: xp.asarray(integers(generator, input.shape, low, high, d)),
                 like=input, **options)  # fmt: skip
 
 
 def randperm(n, *, generator=None, dtype=dtypes.int64, **options):
     """The integers from 0 to n - 1 in random order."""
+    n = whole("randperm(): argument 'n'", n)
     if n < 0:
         raise RuntimeError(f"n must be non-negative, got {n}")
-    generator = generator or default_generator()
-    return made(lambda xp, d: xp.asarray(generator.draw(lambda r: r.permutation(n)).astype(d)),
+    dtype = dtypes.as_dtype(dtype)
+    if n - 1 > _range_of(dtype)[1]:
+        raise RuntimeError(
+            f"value cannot be converted to type {dtype.name} without overflow: {n - 1}"
+        )
+    return made(lambda xp, d: xp.asarray(stream(generator).draw(lambda r: r.permutation(n)).astype(d)),
                 dtype, **options)  # fmt: skip
 
 
 def normal(mean, std=1.0, size=None, *, generator=None, **options):
-    """Normal random numbers; mean and std are numbers (with a size) or tensors."""
-    like = next((x for x in (mean, std) if isinstance(x, Tensor)), None)
-    for name, value in (("std", std),):
-        bad = bool((value < 0).any()) if isinstance(value, Tensor) else value < 0
-        if bad:
-            raise RuntimeError(f"normal expects all elements of {name} >= 0.0")
-    if like is None:
+    """Normal random numbers; mean and std are numbers (with a size) or tensors.
+
+    The dtype is that of the mean, if it is a tensor, or else of the std.
+    """
+    tensors = [x for x in (mean, std) if isinstance(x, Tensor)]
+    if bool((std < 0).any()) if isinstance(std, Tensor) else std < 0:
+        raise RuntimeError(f"normal expects all elements of std >= 0.0, but got {std}")
+    if not tensors:
         if size is None:
             raise TypeError("normal(): of two numbers, a size is needed too")
         return randn(size, generator=generator, **options) * std + mean
-    shape = broadcast_shapes(*[x.shape for x in (mean, std) if isinstance(x, Tensor)])
+    like = tensors[0]
+    shape = broadcast_shapes(*[x.shape for x in tensors])
     noise = randn(shape, generator=generator, dtype=like.dtype, device=like.device)
     free = [x.detach() if isinstance(x, Tensor) else x for x in (mean, std)]
-    return _drawn(noise * free[1] + free[0], [x for x in (mean, std) if isinstance(x, Tensor)])
+    return _without_gradient((noise * free[1] + free[0]).to(like.dtype), tensors)
 
 
 @op(saves="s", half="keep")
@@ -154,7 +201,7 @@ def _sample_vjp(needs, g, y, *shapes, values):
 _sample.vjp_joint(_sample_vjp)
 
 
-def _drawn(values, parameters):
+def _without_gradient(values, parameters):
     """Random values, of which torch says that their gradient by the parameters is 0."""
     return _sample(*parameters, values=values._a)
 
@@ -165,35 +212,70 @@ def keep_mask(shape, p, generator=None):
     The order of the stream does not depend on p, so masks of different p are nested.
     """
     count = math.prod(shape)
-    generator = generator or default_generator()
-    words = generator.draw(lambda r: r.bit_generator.random_raw((count + 1) // 2))
+    words = stream(generator).draw(lambda r: r.bit_generator.random_raw((count + 1) // 2))
     return (words.view("uint32")[:count] >= min(round(p * 2.0**32), 2**32 - 1)).reshape(shape)
 
 
-def _probability(p, what="p"):
+def check_probability(p, what="p"):
     if not 0 <= p <= 1:
         raise RuntimeError(f"bernoulli_ expects {what} to be in [0, 1], but got {what}={p}")
 
 
 def bernoulli(input, p=None, *, generator=None):
     """1 with the probability that the input's element (or p) says, else 0; no gradient."""
-    if p is not None:
-        _probability(p)
-        return _values(input, _uniform_array(input.shape, generator) < p)
-    a = input._a
-    _floating("bernoulli", a.dtype)
-    probabilities = devices.move(a, "cpu")
-    if a.size and not bool(((probabilities >= 0) & (probabilities <= 1)).all()):
+    if p is None:
+        return _like(input, below(probabilities(input), input.shape, generator))
+    if not isinstance(p, numbers.Number):
+        raise TypeError(f"bernoulli(): argument 'p' must be float, not {type(p).__name__}")
+    check_probability(p)
+    return _like(input, below(p, input.shape, generator))
+
+
+def probabilities(t):
+    """The tensor's array, if all of it is in [0, 1]."""
+    check_floating("bernoulli", t._a.dtype, "fV")
+    p = devices.move(t._a, "cpu").astype("float64")
+    if p.size and not bool(((p >= 0) & (p <= 1)).all()):
         raise RuntimeError("Expected p_in >= 0 && p_in <= 1 to be true, but got false.")
-    return _values(input, _uniform_array(input.shape, generator) < probabilities.astype("float64"))
+    return p
 
 
-def _uniform_array(shape, generator):
-    return (generator or default_generator()).draw(lambda r: r.random(tuple(shape)))
+def below(p, shape, generator):
+    """True with probability p (a number, or an array that broadcasts)."""
+    return stream(generator).draw(lambda r: r.random(tuple(shape))) < p
 
 
-def _values(like, a):
-    return _drawn(made(lambda xp, d: xp.asarray(a.astype(d)), like=like), [like])
+def _like(input, values):
+    """Random values, drawn with parameters from the input, in a tensor like it."""
+    values = made(lambda xp, d: xp.asarray(values.astype(d)), like=input)
+    return _without_gradient(values, [input])
+
+
+def poisson(input, generator=None):
+    """Poisson random numbers, whose means are the input's elements; no gradient."""
+    check_floating("poisson", input._a.dtype, "fV")
+    rates = devices.move(input._a, "cpu").astype("float64")
+    if not bool((rates >= 0).all()):
+        raise RuntimeError("invalid Poisson rate, expected rate to be non-negative")
+    return _like(input, stream(generator).draw(lambda r: r.poisson(rates, rates.shape)))
+
+
+def binomial(count, prob, generator=None):
+    """How many of `count` trials succeed, each with probability `prob`; both broadcast."""
+    if count.dtype.category < 2:
+        raise ValueError(
+            f"binomial only supports floating-point dtypes for count, got: {count.dtype.name}"
+        )
+    if prob.dtype is not count.dtype:
+        raise RuntimeError(f"Found dtype {prob.dtype.name} but expected {count.dtype.name}")
+    n = devices.move(count._a, "cpu").astype("int64")
+    if n.size and n.min() < 0:
+        raise RuntimeError("binomial expects all elements of count >= 0")
+    p = probabilities(prob)
+    shape = broadcast_shapes(count.shape, prob.shape)
+    values = stream(generator).draw(lambda r: r.binomial(n, p, shape))
+    values = made(lambda xp, d: xp.asarray(values.astype(d)), like=count)
+    return _without_gradient(values, [count, prob])
 
 
 def multinomial(input, num_samples, replacement=False, *, generator=None):
@@ -219,12 +301,7 @@ def multinomial(input, num_samples, replacement=False, *, generator=None):
         raise RuntimeError("probability tensor contains either `inf`, `nan` or element < 0")
     if not bool((weights.sum(-1) > 0).all()):
         raise RuntimeError("invalid multinomial distribution (sum of probabilities <= 0)")
-    if not replacement and bool(((weights > 0).sum(-1) < num_samples).any()):
-        raise RuntimeError(
-            "invalid multinomial distribution (with replacement=False, not enough non-negative "
-            "category to sample)"
-        )
-    generator = generator or default_generator()
+    generator = stream(generator)
     if replacement:
         shape = (*a.shape[:-1], num_samples)
         cumulative = weights.cumsum(-1)
@@ -240,80 +317,9 @@ def multinomial(input, num_samples, replacement=False, *, generator=None):
     return made(lambda xp, d: xp.asarray(index.astype(d)), dtypes.int64, device=input.device)
 
 
-# ---- in place --------------------------------------------------------------------------------
-
-
-def _fill(t, values):
-    """Write drawn values over a tensor, whose history ends there."""
-    check_writable(t)
-    t._a[...] = devices.move(values, t.device)
-    writes.stamp(t._a)
-    return t
-
-
-def uniform_(self, from_=0.0, to=1.0, *, generator=None, **names):
-    """Fill with uniform random numbers in [from, to)."""
-    low = names.get("from", from_)
-    _floating("uniform_", self._a.dtype)
-    if low > to:
-        raise RuntimeError(
-            f"uniform_ expects to return a [from, to) range, but found from={low} > to={to}"
-        )
-    check_writable(self)
-    return _fill(self, _draw(generator, _uniform, self.shape, self._a.dtype) * (to - low) + low)
-
-
-def normal_(self, mean=0.0, std=1.0, *, generator=None):
-    """Fill with normal random numbers."""
-    _floating("normal_", self._a.dtype)
-    if std < 0:
-        raise RuntimeError(f"normal expects std >= 0.0, but found std {std}")
-    check_writable(self)
-    scale = std * math.sqrt(0.5) if self._a.dtype.kind == "c" else std
-    return _fill(self, _draw(generator, _normal, self.shape, self._a.dtype) * scale + mean)
-
-
-def exponential_(self, lambd=1.0, *, generator=None):
-    """Fill with exponential random numbers of mean 1 / lambd."""
-    _floating("exponential_", self._a.dtype)
-    if lambd <= 0:
-        raise RuntimeError(f"exponential_ expects lambda > 0.0, but found lambda={lambd}")
-    check_writable(self)
-    draw = _draw(
-        generator, lambda r, shape, d: r.standard_exponential(shape, d), self.shape, self._a.dtype
-    )
-    return _fill(self, draw / lambd)
-
-
-def bernoulli_(self, p=0.5, *, generator=None):
-    """Fill with 1 with probability p (a number or a tensor), else 0."""
-    check_writable(self)
-    if isinstance(p, Tensor):
-        p = devices.move(p._a, "cpu")
-    else:
-        _probability(p)
-    return _fill(self, (_uniform_array(self.shape, generator) < p).astype(self._a.dtype))
-
-
-def random_(self, from_=0, to=None, *, generator=None, **names):
-    """Fill with random integers: random_(to), random_(from, to), or as far as the dtype counts."""
-    low, d = names.get("from", from_), self._a.dtype
-    if to is None and low:
-        low, to = 0, low
-    if to is None:
-        bits = {"u": 8 * d.itemsize, "i": 8 * d.itemsize - 1, "b": 1}.get(d.kind)
-        to = 2 ** (_MANTISSA[self.dtype.name] if bits is None else bits) - (d.kind == "i")
-        to += d.kind not in "iub"
-    check_writable(self)
-    return _fill(self, _integers(self.shape, int(low), int(to), generator).astype(d))
-
-
 FUNCTIONS = {
     "rand": rand, "randn": randn, "rand_like": rand_like, "randn_like": randn_like,
     "randint": randint, "randint_like": randint_like, "randperm": randperm, "normal": normal,
-    "bernoulli": bernoulli, "multinomial": multinomial,
+    "bernoulli": bernoulli, "multinomial": multinomial, "poisson": poisson, "binomial": binomial,
 }  # fmt: skip
-METHODS = {
-    "uniform_": uniform_, "normal_": normal_, "exponential_": exponential_, "random_": random_,
-    "bernoulli_": bernoulli_, "bernoulli": bernoulli, "multinomial": multinomial,
-}  # fmt: skip
+METHODS = {"bernoulli": bernoulli, "multinomial": multinomial}

@@ -3,20 +3,25 @@
 # mypy: disallow-untyped-defs=False
 from __future__ import annotations
 
+from builtins import any as any_of
 from builtins import max as max_of
 from collections import namedtuple
 from math import nan
 from math import prod as prod_of
 
+from ..dtype import check_kind
 from ..op import op
-from ..tensor import Tensor, _dim_error
+from ..tensor import Tensor, _dim_error, wrap
 from .arithmetic import div
+from .gather import picked
 from .pointwise import maximum, minimum, where
-from .shape import _expand, axis, raw, reshape, unsqueeze
+from .shape import _expand, axis, number, raw, reshape, sizes, unsqueeze
 
 
 def axes(dim, ndim):
     """`dim` (None, an int or several) as a sorted tuple of axes; IndexError or RuntimeError."""
+    if type(dim) is int and -ndim <= dim < ndim:
+        return (dim % ndim,)
     if dim is None or (isinstance(dim, (tuple, list)) and not dim):
         return tuple(range(ndim))
     dims = (dim,) if isinstance(dim, int) or not hasattr(dim, "__len__") else tuple(dim)
@@ -33,28 +38,31 @@ def axes(dim, ndim):
 
 def kept(shape, dims):
     """The shape after a reduction over `dims` with keepdim=True."""
-    return tuple(1 if i in dims else n for i, n in enumerate(shape))
+    return tuple([1 if i in dims else n for i, n in enumerate(shape)])
 
 
 @op(saves="s")
 def _sum(xp, x, *, dims, keepdim):
     dtype = "int64" if x.dtype.kind in "iub" else None
-    return xp.add.reduce(x, axis=dims, dtype=dtype, keepdims=keepdim)
+    if dims is None and not keepdim:  # an array to write to costs less than NumPy's scalar
+        return xp.add.reduce(x, None, dtype, xp.empty((), dtype or x.dtype))
+    return xp.add.reduce(x, dims, dtype, None, keepdim)
 
 
 _sum.vjp(lambda g, y, shape, dims, keepdim: spread(g, shape, dims))
 
 
 def spread(g, shape, dims):
-    """The gradient of a reduction, repeated over the dims that were reduced."""
-    dims = range(len(shape)) if dims is None else dims
-    return _expand(reshape(g, kept(shape, dims)), shape=shape)
+    """The gradient of a reduction, repeated over the dims that were reduced; None: over all."""
+    g = g if dims is None else reshape(g, kept(shape, dims))
+    return _expand(g, shape=shape)
 
 
 def sum(input, dim=None, keepdim=False, *, dtype=None):
     """The sum over `dim` (default: all); integers and bools are summed as int64."""
     x = input if dtype is None else input.to(dtype)
-    y = _sum(x, dims=None if dim is None else axes(dim, x.ndim), keepdim=keepdim)
+    run = _sum.fn if isinstance(x, Tensor) else _sum
+    y = run(x, dims=None if dim is None else axes(dim, raw(x).ndim), keepdim=keepdim)
     return y if dtype is None else y.to(dtype)
 
 
@@ -69,17 +77,28 @@ def sum_to(g, shape):
     return reshape(g, shape) if lead else g
 
 
+def sum_to_size(input, *size):
+    """The sum over the dimensions that `size` has not, or has as 1: undoes broadcasting."""
+    shape = sizes(size)
+    lead = input.ndim - len(shape)
+    if lead < 0 or any_of(n not in (1, m) for n, m in zip(shape, input.shape[lead:])):
+        raise RuntimeError(
+            f"size {{{list(shape)}}} is not expandable to size {{{list(input.shape)}}}."
+        )
+    return sum_to(input, shape) if shape else sum(input)
+
+
 # ---- mean and product ------------------------------------------------------------------------
 
 
 def count(shape, dims):
     """How many elements a reduction over `dims` takes together."""
-    return prod_of(shape[d] for d in dims)
+    return prod_of([shape[d] for d in dims])
 
 
 @op(saves="s")
 def _mean(xp, x, *, dims, keepdim):
-    return xp.sum(x, axis=dims, keepdims=keepdim) / count(x.shape, dims)
+    return xp.add.reduce(x, dims, None, None, keepdim) / count(x.shape, dims)
 
 
 _mean.vjp(lambda g, y, shape, dims, keepdim: spread(g / max_of(count(shape, dims), 1), shape, dims))
@@ -88,12 +107,14 @@ _mean.vjp(lambda g, y, shape, dims, keepdim: spread(g / max_of(count(shape, dims
 def mean(input, dim=None, keepdim=False, *, dtype=None):
     """The mean over `dim` (default: all) of floating point or complex numbers."""
     x = input if dtype is None else input.to(dtype)
-    if raw(x).dtype.kind in "iub":
+    a = raw(x)
+    if a.dtype.kind in "iub":
         raise RuntimeError(
             "mean(): could not infer output dtype. Input dtype must be either a floating point or "
             f"complex dtype. Got: {x.dtype.name}"
         )
-    return _mean(x, dims=axes(dim, x.ndim), keepdim=keepdim)
+    run = _mean.fn if isinstance(x, Tensor) else _mean
+    return run(x, dims=axes(dim, a.ndim), keepdim=keepdim)
 
 
 @op(saves="x")
@@ -130,7 +151,7 @@ def prod(input, dim=None, keepdim=False, *, dtype=None):
 
 
 def _extreme(name, function):
-    @op(saves="xy", half="keep", name=name)
+    @op(saves="xy", half="keep", kinds="biuf", name=name)
     def kernel(xp, x, *, dims, keepdim):
         return getattr(xp, function)(x, axis=dims, keepdims=keepdim)
 
@@ -165,18 +186,32 @@ amax, amin = _extreme("amax", "max"), _extreme("amin", "min")
 def aminmax(input, *, dim=None, keepdim=False):
     """The smallest and the largest over `dim` (default: all), as a named tuple (min, max)."""
     d = () if dim is None else dim
+    if 0 in [input.shape[k] for k in axes(d, input.ndim)]:
+        raise RuntimeError(
+            "aminmax(): cannot compute aminmax over an empty dimension as the operation has no "
+            "identity."
+        )
     return MinMax(amin(input, d, keepdim), amax(input, d, keepdim))
 
 
 MinMax = namedtuple("aminmax", ("min", "max"))
 
 
+def _check_not_empty(name, input, dim):
+    shape = raw(input).shape
+    d = axis(dim, len(shape))
+    if shape and not shape[d]:
+        raise IndexError(f"{name}(): Expected reduction dim {d} to have non-zero size.")
+
+
 def _position(name):
-    @op(half="keep", name=f"_{name}")
+    @op(half="keep", kinds="biuf", name=f"_{name}")
     def kernel(xp, x, *, dim):
-        return getattr(xp, name)(x, axis=dim)
+        return getattr(x, name)(dim)  # NumPy's function of this name takes seven times as long
 
     def position(input, dim=None, keepdim=False):
+        if raw(input).dtype.kind == "b":
+            raise RuntimeError(f"{name}(): does not support bool input")
         if dim is None:
             if not prod_of(input.shape):
                 raise IndexError(
@@ -187,8 +222,7 @@ def _position(name):
             return reshape(y, (1,) * input.ndim) if keepdim else y
         d = axis(dim, input.ndim)
         x = input if input.ndim else reshape(input, (1,))
-        if not x.shape[d]:
-            raise IndexError(f"{name}(): Expected reduction dim {dim} to have non-zero size.")
+        _check_not_empty(name, x, d)
         y = kernel(x, dim=d)
         return unsqueeze(y, d) if keepdim and input.ndim else y
 
@@ -200,7 +234,7 @@ def _position(name):
 argmax, argmin = _position("argmax"), _position("argmin")
 
 
-def _best(name, elementwise, whole, position):
+def _best(name, elementwise, whole):
     """max and min: of all, along a dimension with indices, or of two tensors."""
     Best = namedtuple(name, ("values", "indices"))
 
@@ -217,7 +251,13 @@ def _best(name, elementwise, whole, position):
             return whole(input)
         if not isinstance(dim, int):
             raise TypeError(f"{name}(): argument 'dim' must be int, not {type(dim).__name__}")
-        return Best(*taken(input, position(input, dim, True), dim, keepdim))
+        _check_not_empty(name, input, dim)
+        a = raw(input)
+        if a.dtype.kind == "c":
+            check_kind(name, "biuf", a)
+        a = a.view("uint8") if a.dtype.kind == "b" else a  # argmax has no bools
+        index = getattr(a, f"arg{name}")(dim if a.ndim else 0, keepdims=True)
+        return Best(*taken(input, wrap(index), dim, keepdim))
 
     best.__name__ = best.__qualname__ = name
     best.__doc__ = (
@@ -229,20 +269,16 @@ def _best(name, elementwise, whole, position):
 
 def taken(input, indices, dim, keepdim):
     """The values that `indices` (with keepdim) name along `dim`, and the indices."""
-    from .gather import gathered
-
-    d = axis(dim, input.ndim)
+    i = raw(indices)
     if not input.ndim:
         return input.clone(), reshape(indices, ())
-    values = gathered(input, index=raw(indices), dim=d)
-    if keepdim:
-        return values, indices
-    shape = tuple(n for i, n in enumerate(values.shape) if i != d)
-    return reshape(values, shape), reshape(indices, shape)
+    d = axis(dim, input.ndim)
+    values = picked.fn(input, index=i, dim=d, keepdim=keepdim)
+    return values, indices if keepdim else wrap(i.reshape(values._a.shape))
 
 
-max = _best("max", maximum.fn, amax, argmax)
-min = _best("min", minimum.fn, amin, argmin)
+max = _best("max", maximum.fn, amax)
+min = _best("min", minimum.fn, amin)
 
 
 # ---- truth and counting ----------------------------------------------------------------------
@@ -324,7 +360,7 @@ def _spread_options(name, dim, unbiased, correction):
         raise TypeError(f"{name}() got both unbiased and correction; use correction alone")
     if correction is None:
         correction = 1 if unbiased is None else int(unbiased)
-    return dim, correction
+    return dim, number(correction)
 
 
 def var(input, dim=None, unbiased=None, keepdim=False, *, correction=None):
@@ -361,4 +397,5 @@ FUNCTIONS = METHODS = {
     "argmax": argmax, "argmin": argmin, "max": max, "min": min, "all": all, "any": any,
     "count_nonzero": count_nonzero, "nansum": nansum, "nanmean": nanmean, "var": var, "std": std,
 }  # fmt: skip
+METHODS = METHODS | {"sum_to_size": sum_to_size}
 FUNCTIONS = FUNCTIONS | {"var_mean": var_mean, "std_mean": std_mean}

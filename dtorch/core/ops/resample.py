@@ -11,8 +11,9 @@ import math
 import warnings
 
 from ..backend import cpu
+from ..dtype import check_kind
 from ..op import op
-from .shape import clone, permute, reshape
+from .shape import clone, permute, raw, reshape
 
 
 @op(half="keep")
@@ -243,6 +244,7 @@ def interpolate(input, size=None, scale_factor=None, mode="nearest", align_corne
             "Anti-alias option is restricted to bilinear and bicubic modes and requires a 4-D "
             "tensor"
         )
+    check_kind(f"upsample_{mode}{n}d", "biuf", raw(input))
     sizes, scales = _target(input, n, size, scale_factor, recompute_scale_factor)
     x = input
     for i, (m, scale) in enumerate(zip(sizes, scales)):
@@ -359,6 +361,14 @@ def pixel_unshuffle(input, downscale_factor):
     return reshape(x, (*lead, c * r * r, h // r, w // r))
 
 
+_pad = pad  # its name is an argument's below
+
+
+def constant_pad_nd(input, pad, value=0):
+    """pad with mode="constant" """
+    return _pad(input, pad, value=value)
+
+
 def channel_shuffle(input, groups):
     """The channels (dim 1) of `groups` groups, dealt out in turn  (Zhang et al., 2017)"""
     if input.ndim < 3:
@@ -378,5 +388,6 @@ def channel_shuffle(input, groups):
 
 FUNCTIONS = {
     "pixel_shuffle": pixel_shuffle, "pixel_unshuffle": pixel_unshuffle,
-    "channel_shuffle": channel_shuffle,
+    "channel_shuffle": channel_shuffle, "native_channel_shuffle": channel_shuffle,
+    "constant_pad_nd": constant_pad_nd,
 }  # fmt: skip

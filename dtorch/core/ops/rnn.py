@@ -17,7 +17,7 @@ from .index import getitem, select
 from .join import cat, chunk, stack
 from .linear import linear
 from .pointwise import sigmoid, tanh, where
-from .shape import transpose, unsqueeze
+from .shape import raw, transpose, unsqueeze
 
 
 def _order(steps, reverse):
@@ -130,8 +130,63 @@ _lstm.vjp_joint(
 )
 
 
+def _check_cell(x, w_ih, *states):
+    """states: pairs of a state and the size of its last dimension"""
+    shape, expected = raw(x).shape, raw(w_ih).shape[1]
+    if shape[-1] != expected:
+        raise RuntimeError(
+            f"input has inconsistent input_size: got {shape[-1]} expected {expected}"
+        )
+    for i, (state, size) in enumerate(states):
+        h = raw(state).shape
+        if h[:-1] != shape[:-1]:
+            raise RuntimeError(
+                f"Input batch size {shape[0]} doesn't match hidden{i} batch size {h[0]}"
+            )
+        if h[-1] != size:
+            raise RuntimeError(
+                f"hidden{i} has inconsistent hidden_size: got {h[-1]}, expected {size}"
+            )
+
+
 def _gates(x, h, w_ih, w_hh, b_ih, b_hh):
     return linear(x, w_ih, b_ih) + linear(h, w_hh, b_hh)
+
+
+@op(saves="xy")
+def _lstm_step(xp, x, h, c, w_ih, w_hh, b_ih, b_hh):
+    """_lstm with one step.  x: (..., I), h, c: (..., H) -> h, c, and the gates (..., 4H)"""
+    k = h.shape[-1]
+    steps = _lstm(x.reshape(1, -1, x.shape[-1]), h.reshape(-1, k), c.reshape(-1, k), w_ih, w_hh,
+                  b_ih, b_hh, reverse=False)  # fmt: skip
+    return tuple(a.reshape(*h.shape[:-1], a.shape[-1]) for a in steps)
+
+
+@op()
+def _lstm_step_grad(xp, gh, gc, h_new, c_new, gates, x, h, c, w_ih, w_hh, *, needs):
+    steps = (a if a is None else a.reshape(1, -1, a.shape[-1])
+             for a in (gh, gc, h_new, c_new, gates, x))  # fmt: skip
+    k = h.shape[-1]
+    gx, gh, gc, *rest = _lstm_grad(*steps, h.reshape(-1, k), c.reshape(-1, k), w_ih, w_hh,
+                                   needs=needs, reverse=False)  # fmt: skip
+    return (
+        *(g if g is None else g.reshape(a.shape) for g, a in ((gx, x), (gh, h), (gc, c))),
+        *rest,
+    )
+
+
+_lstm_step.vjp_joint(
+    lambda needs, g, y, x, h, c, w_ih, w_hh, b_ih, b_hh: _lstm_step_grad(
+        g[0], g[1], *y, x, h, c, w_ih, w_hh, needs=needs
+    )
+)
+
+
+@_lstm_step.define
+def _lstm_step_composite(x, h, c, w_ih, w_hh, b_ih, b_hh):
+    i, f, g, o = chunk(_gates(x, h, w_ih, w_hh, b_ih, b_hh), 4, -1)
+    c = sigmoid(f) * c + sigmoid(i) * tanh(g)
+    return sigmoid(o) * tanh(c), c
 
 
 def lstm_cell(input, hx, w_ih, w_hh, b_ih=None, b_hh=None):
@@ -140,14 +195,14 @@ def lstm_cell(input, hx, w_ih, w_hh, b_ih=None, b_hh=None):
     (Hochreiter & Schmidhuber, 1997)
     """
     h, c = hx
-    i, f, g, o = chunk(_gates(input, h, w_ih, w_hh, b_ih, b_hh), 4, -1)
-    c = sigmoid(f) * c + sigmoid(i) * tanh(g)
-    return sigmoid(o) * tanh(c), c
+    _check_cell(input, w_ih, (h, w_hh.shape[1]), (c, w_hh.shape[0] // 4))
+    _check_dtype(input, w_ih)
+    return _lstm_step(input, h, c, w_ih, w_hh, b_ih, b_hh)[:2]
 
 
 @_lstm.define
 def _lstm_composite(x, h0, c0, *weights, reverse):
-    return _unrolled(lambda x, hx: lstm_cell(x, hx, *weights), x, (h0, c0), reverse)
+    return _unrolled(lambda x, hx: _lstm_step_composite(x, *hx, *weights), x, (h0, c0), reverse)
 
 
 def lstm(x, state, w_ih, w_hh, b_ih=None, b_hh=None, w_hr=None, *, reverse):
@@ -155,11 +210,12 @@ def lstm(x, state, w_ih, w_hh, b_ih=None, b_hh=None, w_hr=None, *, reverse):
 
     w_hr: (P, H), projects each h to size P  (Sak et al., 2014)
     """
+    _check_dtype(x, w_ih)
     if w_hr is None:
         return _lstm(x, *state, w_ih, w_hh, b_ih, b_hh, reverse=reverse)[:2]
 
     def projected(x, state):
-        h, c = lstm_cell(x, state, w_ih, w_hh, b_ih, b_hh)
+        h, c = _lstm_step_composite(x, *state, w_ih, w_hh, b_ih, b_hh)
         return linear(h, w_hr), c
 
     return _unrolled(projected, x, state, reverse)
@@ -229,6 +285,7 @@ _gru.vjp_joint(
 
 def gru_cell(input, hx, w_ih, w_hh, b_ih=None, b_hh=None):
     """One step of a GRU: h from input (N, I) and hx (N, H)  (Cho et al., 2014)"""
+    _check_cell(input, w_ih, (hx, w_hh.shape[1]))
     r, z, n = chunk(linear(input, w_ih, b_ih), 3, -1)
     hr, hz, hn = chunk(linear(hx, w_hh, b_hh), 3, -1)
     z = sigmoid(z + hz)
@@ -244,6 +301,7 @@ def _gru_composite(x, h0, *weights, reverse):
 
 def gru(x, state, w_ih, w_hh, b_ih=None, b_hh=None, *, reverse):
     """One layer in one direction: x (T, N, I), state (h,), (N, H) -> that of each step"""
+    _check_dtype(x, w_ih)
     return _gru(x, *state, w_ih, w_hh, b_ih, b_hh, reverse=reverse)[:1]
 
 
@@ -285,11 +343,13 @@ _rnn.vjp_joint(
 
 def rnn_tanh_cell(input, hx, w_ih, w_hh, b_ih=None, b_hh=None):
     """tanh(input w_ihᵀ + hx w_hhᵀ + biases)  (Elman, 1990)"""
+    _check_cell(input, w_ih, (hx, w_hh.shape[1]))
     return tanh(_gates(input, hx, w_ih, w_hh, b_ih, b_hh))
 
 
 def rnn_relu_cell(input, hx, w_ih, w_hh, b_ih=None, b_hh=None):
     """relu(input w_ihᵀ + hx w_hhᵀ + biases)"""
+    _check_cell(input, w_ih, (hx, w_hh.shape[1]))
     return relu(_gates(input, hx, w_ih, w_hh, b_ih, b_hh))
 
 
@@ -301,7 +361,18 @@ def _rnn_composite(x, h0, *weights, reverse, nonlinearity):
 
 def rnn(x, state, w_ih, w_hh, b_ih=None, b_hh=None, *, reverse, nonlinearity="tanh"):
     """One layer in one direction: x (T, N, I), state (h,), (N, H) -> that of each step"""
+    _check_dtype(x, w_ih)
     return (_rnn(x, *state, w_ih, w_hh, b_ih, b_hh, reverse=reverse, nonlinearity=nonlinearity),)
+
+
+def _check_dtype(x, weight):
+    """Half precision beside float32 is what autocast leaves, where a layer is not in its lists."""
+    mixed = x.dtype.itemsize == 2 and weight.dtype.itemsize == 4
+    if x.dtype != weight.dtype and not mixed:
+        raise ValueError(
+            f"RNN input dtype ({x.dtype}) does not match weight dtype ({weight.dtype}). Convert "
+            f"input: input.to({weight.dtype}), or convert model: model.to({x.dtype})"
+        )
 
 
 # ---- several layers --------------------------------------------------------------------------

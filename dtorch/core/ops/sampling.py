@@ -151,3 +151,31 @@ def affine_grid(theta, size, align_corners=None):
     points = stack([*axes[::-1], ones(*spatial, dtype=theta.dtype, device=theta.device)], -1)
     points = reshape(points, (prod(spatial), n + 1))
     return reshape(matmul(points, transpose(theta, 1, 2)), (size[0], *spatial, n))
+
+
+def _sampler(name, ndim=None):
+    """grid_sample under an older name, with its modes as numbers."""
+
+    def sampler(input, grid, interpolation_mode, padding_mode, align_corners):
+        if ndim is not None and input.ndim != ndim:
+            raise RuntimeError(
+                f"{name}(): expected {ndim}D input, but got input with sizes {list(input.shape)}"
+            )
+        for what, number in (("interpolation", interpolation_mode), ("padding", padding_mode)):
+            if number not in (0, 1, 2):
+                raise RuntimeError(f"{name}(): {what}_mode must be 0, 1 or 2, got {number}")
+        mode = ("bilinear", "nearest", "bicubic")[interpolation_mode]
+        padding = ("zeros", "border", "reflection")[padding_mode]
+        return grid_sample(input, grid, mode, padding, align_corners)
+
+    sampler.__name__ = sampler.__qualname__ = name
+    sampler.__doc__ = (
+        "nn.functional.grid_sample with its modes, in the order of its docs, as numbers."
+    )
+    return sampler
+
+
+FUNCTIONS = {
+    "grid_sampler": _sampler("grid_sampler"), "grid_sampler_2d": _sampler("grid_sampler_2d", 4),
+    "grid_sampler_3d": _sampler("grid_sampler_3d", 5),
+}  # fmt: skip

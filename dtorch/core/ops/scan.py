@@ -10,6 +10,7 @@ from ..op import op
 from .index import narrow
 from .join import _cat
 from .layout import _flip
+from .numeric import logaddexp
 from .pointwise import exp
 from .shape import axis, cast, raw, reshape
 
@@ -80,7 +81,12 @@ _cumprod.vjp(_cumprod_vjp)
 
 @op(saves="xy", promote="float")
 def _logcumsumexp(xp, x, *, dim):
-    return xp.logaddexp.accumulate(x, axis=dim)
+    if x.dtype.kind != "c":
+        return xp.logaddexp.accumulate(x, axis=dim)
+    y = xp.moveaxis(x.copy(), dim, 0)
+    for i in range(1, len(y)):
+        y[i] = logaddexp(y[i - 1], y[i])
+    return xp.moveaxis(y, 0, dim)
 
 
 # sum over k >= i of g_k exp(x_i - y_k): finite where y is, as y_k >= x_i
@@ -102,7 +108,7 @@ def _running(name, function):
     """cummax and cummin: the last of equal ones is the one named, NaN stays."""
     Running = namedtuple(name, ("values", "indices"))
 
-    @op(half="keep", name=f"_{name}_indices")
+    @op(half="keep", kinds="biuf", name=f"_{name}_indices")
     def indices(xp, x, *, dim):
         best = getattr(xp, function).accumulate(x, axis=dim)
         shape = [1] * x.ndim

@@ -4,17 +4,18 @@
 from __future__ import annotations
 
 from math import prod
+from operator import index
 
 from .. import device as devices
 from .. import dtype as dtypes
-from ..modes import grad_on
+from ..graph import writes
 from ..op import op
-from ..tensor import Size, Tensor, _dim_error
+from ..tensor import Size, Tensor, _dim_error, settled
 
 
 def axis(dim, ndim):
     """`dim` as an index into the shape; IndexError if there is none such."""
-    n = max(ndim, 1)
+    n = ndim or 1
     if not -n <= dim < n:
         raise _dim_error(dim, ndim)
     return dim % n
@@ -25,11 +26,28 @@ def raw(x):
     return x._a if isinstance(x, Tensor) else x
 
 
-def sizes(args):
-    """The shape given as separate ints, or as one tuple or list."""
+def number(x):
+    """A Python number from one, from NumPy's, or from a tensor of one element."""
+    return x.item() if hasattr(x, "item") else x
+
+
+def sizes(args, named=None):
+    """The shape given as separate ints, as one tuple or list, or as one under its name."""
+    if named is not None:
+        if args or isinstance(named, int):
+            raise TypeError(
+                f"expected sizes as separate ints or as one tuple by name, got {args} and {named}"
+            )
+        args = (named,)
     if len(args) == 1 and not isinstance(args[0], int) and hasattr(args[0], "__iter__"):
-        args = args[0]
-    return tuple(map(int, args))
+        args = args[0] if getattr(args[0], "ndim", 1) else args  # a 0-d tensor is one size
+    try:
+        return tuple(map(index, args))
+    except TypeError:
+        wrong = next(
+            (type(n).__name__ for n in args if not hasattr(n, "__index__")), "float Tensor"
+        )
+        raise TypeError(f"argument 'size' must be tuple of ints, but found a {wrong}") from None
 
 
 # ---- casting ---------------------------------------------------------------------------------
@@ -52,11 +70,19 @@ def cast(x, dtype):
 
 
 @op(half="keep")
-def clone(xp, x):
-    return x.copy(order="K")
+def clone(xp, x, *, memory_format=None):
+    """A copy.  memory_format: contiguous_format puts its memory in order; else it stays as it is."""
+    if memory_format is None:
+        return x.copy(order="K")
+    if not isinstance(memory_format, dtypes.memory_format):
+        raise TypeError(
+            "clone(): argument 'memory_format' must be dtorch.memory_format, not "
+            f"{type(memory_format).__name__}"
+        )
+    return x.copy(order="C" if memory_format is dtypes.contiguous_format else "K")
 
 
-clone.vjp(lambda g, y, x: g)
+clone.vjp(lambda g, y, x, memory_format=None: g)
 
 
 @op(half="keep")
@@ -104,7 +130,8 @@ def infer(shape, size):
 
 @op(saves="s", half="keep", view=True)
 def _view(xp, x, *, shape):
-    return xp.reshaped(x, shape)
+    # Contiguous memory is never copied, and a call costs as much as the view.
+    return x.reshape(shape) if x.flags.c_contiguous else xp.reshaped(x, shape)
 
 
 _view.vjp(lambda g, y, was, shape: reshape(g, was))
@@ -113,9 +140,10 @@ _view.vjp(lambda g, y, was, shape: reshape(g, was))
 def reshape(input, *args, shape=()):
     """The same elements in another shape: a view where the strides allow it, else a copy."""
     a = raw(input)
+    if a is input:  # in a rule
+        return a.reshape(*args)
     shape = infer(sizes(args or (shape,)), a.size)
-    if a is input:
-        return a.reshape(shape)
+    a = settled(input)
     if not a.flags.c_contiguous:
         try:
             return _view.fn(input, shape=shape)
@@ -124,14 +152,19 @@ def reshape(input, *args, shape=()):
     return _view.fn(input, shape=shape)
 
 
-def view(input, *shape):
+def view(input, *shape, size=None, dtype=None):
     """A view of another shape; RuntimeError where only a copy could have it.  Also view(dtype)."""
+    if size is not None:
+        shape = sizes(shape, size)
+    elif dtype is not None:
+        shape = (*shape, dtype)
     if len(shape) == 1 and type(shape[0]) is not int:
-        if isinstance(shape[0], dtypes.dtype):
-            return view_dtype(input, shape[0])
+        if isinstance(shape[0], (dtypes.dtype, type)):
+            return view_dtype(input, dtypes.as_dtype(shape[0]))
         shape = sizes(shape)
-    if min(shape, default=0) < -1:
-        infer(shape, input._a.size)
+    for n in shape:
+        if n < -1:  # which NumPy would take for -1
+            infer(shape, input._a.size)
     try:
         return _view.fn(input, shape=shape)
     except ValueError:
@@ -156,6 +189,12 @@ def view_dtype(input, dtype):
             f"self.stride(-1) must be 1 to view {input.dtype} as {dtype} (different element sizes), "
             f"but got the strides {list(input.stride())}"
         )
+    ratio = dtype.itemsize // input.dtype.itemsize
+    if ratio > 1 and input.shape[-1] % ratio:
+        raise RuntimeError(
+            f"self.size(-1) must be divisible by {ratio} to view {input.dtype} as {dtype} "
+            f"(different element sizes), but got {input.shape[-1]}"
+        )
     return _view_dtype(input, dtype=dtype.np)
 
 
@@ -167,9 +206,8 @@ def _expand(xp, x, *, shape):
 @_expand.override("cpu")
 def _expand_cpu(xp, x, *, shape):
     lead = len(shape) - x.ndim
-    strides = (0,) * lead + tuple(
-        s if n == m else 0 for s, n, m in zip(x.strides, x.shape, shape[lead:])
-    )
+    strides = [0] * lead
+    strides += [s if n == m else 0 for s, n, m in zip(x.strides, x.shape, shape[lead:])]
     return xp.as_strided(x, shape, strides)  # writable, unlike broadcast_to's
 
 
@@ -182,9 +220,9 @@ def _expand_vjp(g, y, was, shape):
 _expand.vjp(_expand_vjp)
 
 
-def expand(input, *shape, implicit=False):
+def expand(input, *shape, size=None, implicit=False):
     """A view in which dimensions of size 1 are repeated; -1 leaves one as it is."""
-    shape, was = sizes(shape), input.shape
+    shape, was = sizes(shape, size), input.shape
     lead = len(shape) - len(was)
     if lead < 0:
         raise RuntimeError(
@@ -243,12 +281,18 @@ def permute(input, *args, dims=()):
 
 def transpose(input, dim0, dim1):
     """A view with two dimensions swapped."""
-    n = input.ndim
+    n = raw(input).ndim
     i, j = axis(dim0, n), axis(dim1, n)
     order = list(range(n))
     if n:
         order[i], order[j] = j, i
-    return _permute(input, dims=tuple(order))
+    run = _permute.fn if isinstance(input, Tensor) else _permute
+    return run(input, dims=tuple(order))
+
+
+def swapaxes(input, axis0, axis1):
+    """A view with two dimensions swapped."""
+    return transpose(input, axis0, axis1)
 
 
 def t(input):
@@ -355,7 +399,7 @@ def movedim(input, source, destination):
 
 def adjoint(input):
     """The conjugate of the transpose of the last two dimensions."""
-    from .pointwise import conj_any
+    from .complex import conj_any
 
     return conj_any(transpose(input, -2, -1))
 
@@ -407,12 +451,12 @@ def _in_place(function):
     """The form of a view function that changes the tensor itself: t.unsqueeze_(0)"""
 
     def method(self, *args, **kwargs):
-        if self._rg and self._node is None and grad_on():
-            raise RuntimeError(
-                "a leaf Variable that requires grad is being used in an in-place operation."
-            )
+        from ..views import check_history
+
+        check_history(self)
         result = function(self, *args, **kwargs)
         self._a, self._node, self._rg = result._a, result._node, result._rg
+        writes.stamp(self._a)
         return self
 
     method.__name__ = method.__qualname__ = f"{function.__name__}_"
@@ -423,7 +467,7 @@ def _in_place(function):
 FUNCTIONS = METHODS = {
     "clone": clone.fn, "reshape": reshape, "permute": permute, "transpose": transpose, "t": t,
     "squeeze": squeeze, "unsqueeze": unsqueeze, "flatten": flatten, "ravel": ravel,
-    "swapaxes": transpose, "swapdims": transpose, "unflatten": unflatten, "movedim": movedim,
+    "swapaxes": swapaxes, "swapdims": transpose, "unflatten": unflatten, "movedim": movedim,
     "moveaxis": movedim, "broadcast_to": broadcast_to, "adjoint": adjoint,
 }  # fmt: skip
 METHODS = METHODS | {

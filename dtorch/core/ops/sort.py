@@ -1,4 +1,4 @@
-"""Sorting and what needs it: topk, kthvalue, median, quantile, unique, searchsorted, bincount.
+"""Sorting and what needs it: topk, kthvalue, median, quantile, searchsorted.
 
 Each finds positions, which have no gradient, and then gathers.
 """
@@ -11,6 +11,7 @@ from collections import namedtuple
 from ..backend import of
 from ..op import op
 from ..tensor import Tensor, wrap
+from .arithmetic import div
 from .create import as_tensor
 from .gather import gather, gathered
 from .pointwise import where
@@ -25,7 +26,7 @@ NanMedian = namedtuple("nanmedian", ("values", "indices"))
 Mode = namedtuple("mode", ("values", "indices"))
 
 
-@op(half="float32")
+@op(half="float32", kinds="biuf")
 def _argsort(xp, x, *, dim, descending):
     """Equal elements keep their order; NaN counts as the largest."""
     if not descending:
@@ -55,7 +56,7 @@ def msort(input):
     return sort(input, 0).values
 
 
-@op(half="float32")
+@op(half="float32", kinds="biuf")
 def _top_indices(xp, x, *, k, dim, largest):
     """The k best along `dim`, in order; a partition first, where that is less work than sorting."""
     n = x.shape[dim]
@@ -63,9 +64,11 @@ def _top_indices(xp, x, *, k, dim, largest):
     best = _argsort.kernel
     if 8 * k > n:
         return xp.take(best(xp, key, dim=dim, descending=largest), xp.arange(k), axis=dim)
-    part = xp.argpartition(-key if largest else key, k, axis=dim) if not _has_nan(xp, key) else (
-        best(xp, key, dim=dim, descending=largest)
-    )  # fmt: skip
+    if _has_nan(xp, key):
+        part = best(xp, key, dim=dim, descending=largest)
+    else:
+        back = -key if key.dtype.kind == "f" else ~key  # -key would overflow at the least integer
+        part = xp.argpartition(back if largest else key, k, axis=dim)
     part = xp.sort(xp.take(part, xp.arange(k), axis=dim), axis=dim)
     order = best(xp, xp.take_along_axis(key, part, dim), dim=dim, descending=largest)
     return xp.take_along_axis(part, order, dim)
@@ -109,15 +112,37 @@ def kthvalue(input, k, dim=-1, keepdim=False):
     return Kth(*_nth(input, k - 1, dim, keepdim))
 
 
+@op(saves="x", half="keep", kinds="biuf")
+def _shared(xp, x, value):
+    """`value`, one of the elements of x: those that equal it share the gradient."""
+    return value.copy()
+
+
+def _shared_vjp(g, y, x, value):
+    hit = (x == value) | ((x != x) & (value != value))
+    return where(hit, div(g, sum(hit)), 0)
+
+
+_shared.vjp(_shared_vjp, None)
+
+
+def _of_all(input, along):
+    """The median, or nanmedian, `along` the flattened input: NaN of nothing."""
+    x = reshape(input, (-1,))
+    if not input.numel():
+        return sum(x) + float("nan")
+    return _shared(x, along(x.detach(), 0).values)
+
+
 def median(input, dim=None, keepdim=False):
     """The middle of the elements, the lower of two; with dim, a named tuple (values, indices).
 
     NaN where there is one.
     """
+    if input.dtype.category == 0:
+        raise NotImplementedError("\"median\" not implemented for 'bool'")
     if dim is None:
-        if not input.numel():
-            return reshape(input, (-1,)).sum() + float("nan")
-        return median(reshape(input, (-1,)), 0).values
+        return _of_all(input, median)
     d = axis(dim, input.ndim)
     n = input.shape[d] if input.ndim else 1
     if not n:
@@ -133,7 +158,7 @@ def median(input, dim=None, keepdim=False):
 def nanmedian(input, dim=None, keepdim=False):
     """The median of what is not NaN."""
     if dim is None:
-        return nanmedian(reshape(input, (-1,)), 0).values
+        return _of_all(input, nanmedian)
     d = axis(dim, input.ndim)
     if not input.ndim:
         return NanMedian(*_nth(input, 0, dim, keepdim))
@@ -144,12 +169,14 @@ def nanmedian(input, dim=None, keepdim=False):
 def mode(input, dim=-1, keepdim=False):
     """The most frequent value along `dim`, the smallest of several, and the index of its last."""
     d = axis(dim, input.ndim)
+    if input.ndim and not input.shape[d]:
+        raise IndexError(f"mode(): Expected reduction dim {dim} to have non-zero size.")
     if not input.ndim:
         return Mode(input.clone(), argsort(input))
     return Mode(*taken(input, _mode(input.detach(), dim=d), d, keepdim))
 
 
-@op(half="float32")
+@op(half="float32", kinds="biuf")
 def _mode(xp, x, *, dim):
     rows = xp.moveaxis(x, dim, -1)
     counts = (rows[..., :, None] == rows[..., None, :]).sum(-1)
@@ -223,46 +250,7 @@ def _quantile(name, skip_nan):
 
 quantile, nanquantile = _quantile("quantile", False), _quantile("nanquantile", True)
 
-# ---- sets ------------------------------------------------------------------------------------
-
-
-def unique(input, sorted=True, return_inverse=False, return_counts=False, dim=None):
-    """The distinct elements in order, or slices along `dim`; inverse and counts if asked."""
-    a, xp = raw(input), of(raw(input))
-    if dim is not None:
-        dim = axis(dim, input.ndim)
-    values, inverse, counts = xp.unique(a, return_inverse=True, return_counts=True, axis=dim)
-    inverse = inverse.reshape(a.shape if dim is None else -1)
-    return _chosen(wrap(values), wrap(inverse), wrap(counts), return_inverse, return_counts)
-
-
-def unique_consecutive(input, return_inverse=False, return_counts=False, dim=None):
-    """The input without the elements, or slices along `dim`, that equal the one before."""
-    a, xp = raw(input), of(raw(input))
-    rows = a.reshape(-1) if dim is None else xp.moveaxis(a, dim, 0)
-    n = len(rows)
-    change = (rows[1:] != rows[:-1]).reshape(max(n - 1, 0), -1).any(1)
-    new = xp.concatenate([xp.ones(min(n, 1), bool), change])
-    starts = xp.flatnonzero(new)
-    values = rows[starts] if dim is None else xp.moveaxis(rows[starts], 0, dim)
-    inverse = (xp.cumsum(new) - 1).reshape(a.shape if dim is None else -1)
-    counts = xp.diff(xp.append(starts, n))
-    return _chosen(wrap(values), wrap(inverse), wrap(counts), return_inverse, return_counts)
-
-
-def _chosen(values, inverse, counts, return_inverse, return_counts):
-    if return_inverse and return_counts:
-        return values, inverse, counts
-    if return_inverse:
-        return values, inverse
-    return (values, counts) if return_counts else values
-
-
-def isin(elements, test_elements, *, assume_unique=False, invert=False):
-    """Which elements are among the test elements: bool."""
-    given = [raw(x) for x in (elements, test_elements)]
-    xp = of(*given)
-    return wrap(xp.asarray(xp.isin(*given, assume_unique=assume_unique, invert=invert)))
+# ---- searching -----------------------------------------------------------------------------
 
 
 def searchsorted(sorted_sequence, input, *, out_int32=False, right=False, side=None, sorter=None):
@@ -270,30 +258,41 @@ def searchsorted(sorted_sequence, input, *, out_int32=False, right=False, side=N
 
     sorted_sequence: (*, N), input: (*, M), or anything for one row -> int64 like input
     """
+    name = "torch.searchsorted()"
     if side not in (None, "left", "right"):
-        raise RuntimeError(f"side can only be 'left' or 'right' but got {side}")
+        raise RuntimeError(f"{name}: side can only be 'left' or 'right' but got {side}")
     if side == "left" and right:
         raise RuntimeError(
-            "side and right can't be set to opposites, got side of left while right was True"
+            f"{name}: side and right can't be set to opposites, got side of left while right was "
+            "True"
         )
     rows, xp = raw(sorted_sequence), of(raw(sorted_sequence))
-    values = raw(input) if isinstance(input, Tensor) else xp.asarray(input, dtype=rows.dtype)
-    if isinstance(input, Tensor) and values.dtype != rows.dtype:
+    values = xp.asarray(raw(input))
+    if not values.ndim and rows.ndim != 1:
         raise RuntimeError(
-            "torch.searchsorted(): boundary tensor and input value tensor should have same dtype, "
-            "but got "
-            f"boundary tensor dtype {sorted_sequence.dtype} and input value tensor dtype "
-            f"{input.dtype}"
+            f"{name}: input value can be a scalar only when boundaries tensor dimension is 1, but "
+            f"we got boundaries tensor dim({rows.ndim}) and input value's dim(0)"
         )
     if rows.ndim != 1 and (rows.ndim != values.ndim or rows.shape[:-1] != values.shape[:-1]):
         raise RuntimeError(
-            "torch.searchsorted(): boundaries tensor should be 1 dimension or the first N-1 "
-            "dimensions "
-            f"of boundaries tensor and input value tensor must match, but we got boundaries tensor "
+            f"{name}: boundaries tensor should be 1 dimension or the first N-1 dimensions of "
+            "boundaries tensor and input value tensor must match, but we got boundaries tensor "
             f"{list(rows.shape)} and input value tensor {list(values.shape)}"
         )
     if sorter is not None:
-        rows = xp.take_along_axis(rows, raw(sorter), -1)
+        order = raw(sorter)
+        if order.dtype != "int64":
+            raise RuntimeError(
+                f"{name}: sorter must be a tensor of long dtype but got dtype {sorter.dtype.name}"
+            )
+        if order.shape != rows.shape:
+            raise RuntimeError(
+                f"{name}: boundary and sorter must have the same size, but got boundary tensor "
+                f"{list(rows.shape)} and got sorter tensor {list(order.shape)}"
+            )
+        if order.size and (order.min() < 0 or order.max() >= rows.shape[-1]):
+            raise RuntimeError(f"{name}: sorter index out of range")
+        rows = xp.take_along_axis(rows, order, -1)
     where_ = "right" if right or side == "right" else "left"
     kind = "int32" if out_int32 else "int64"
     if rows.dtype.kind == "V":
@@ -313,39 +312,14 @@ def searchsorted(sorted_sequence, input, *, out_int32=False, right=False, side=N
 
 def bucketize(input, boundaries, *, out_int32=False, right=False):
     """The number of the bucket, between sorted boundaries, that each value falls in."""
+    if boundaries.ndim != 1:
+        raise RuntimeError(f"boundaries tensor must be 1 dimension, but got dim({boundaries.ndim})")
     return searchsorted(boundaries, input, out_int32=out_int32, right=right)
-
-
-def bincount(input, weights=None, minlength=0):
-    """(N,) non-negative integers -> how often each comes, or the sum of its weights."""
-    a, xp = raw(input), of(raw(input))
-    if a.ndim != 1 or a.dtype.kind not in "iu" or (a.size and a.min() < 0):
-        raise RuntimeError("bincount only supports 1-d non-negative integral inputs.")
-    if minlength < 0:
-        raise RuntimeError("minlength should be >= 0")
-    if weights is None:
-        return wrap(xp.bincount(a, minlength=minlength).astype("int64"))
-    w = raw(weights)
-    if w.shape != a.shape:
-        raise RuntimeError("weights should be 1-d and have the same length as input")
-    d = w.dtype if w.dtype == "float32" else "float64"
-    return wrap(xp.bincount(a, w.astype("float64"), minlength).astype(d))
-
-
-def histc(input, bins=100, min=0, max=0):
-    """(bins,): how many elements lie in each of the equal parts of [min, max], or of the data."""
-    a, xp = raw(input).reshape(-1), of(raw(input))
-    if min == max:
-        min, max = (float(a.min()), float(a.max())) if a.size else (0, 0)
-    if min == max:
-        min, max = min - 1, max + 1
-    return wrap(xp.histogram(a, bins, (min, max))[0].astype(a.dtype))
 
 
 METHODS = {
     "sort": sort, "argsort": argsort, "msort": msort, "topk": topk, "kthvalue": kthvalue,
     "median": median, "nanmedian": nanmedian, "mode": mode, "quantile": quantile,
-    "nanquantile": nanquantile, "unique": unique, "unique_consecutive": unique_consecutive,
-    "bincount": bincount, "histc": histc,
+    "nanquantile": nanquantile,
 }  # fmt: skip
-FUNCTIONS = METHODS | {"searchsorted": searchsorted, "bucketize": bucketize, "isin": isin}
+FUNCTIONS = METHODS | {"searchsorted": searchsorted, "bucketize": bucketize}

@@ -7,13 +7,14 @@ Sizes, strides and the like are tuples with one entry for each of these dimensio
 from __future__ import annotations
 
 from itertools import product
+from numbers import Integral
 from typing import NamedTuple
 
 
 def ntuple(value, n, name="argument"):
     """An int, or a sequence of 1 or n ints, as a tuple of n."""
-    if isinstance(value, int):
-        return (value,) * n
+    if isinstance(value, Integral):
+        return (int(value),) * n
     value = tuple(int(v) for v in value)
     if len(value) == 1:
         return value * n

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import warnings
+import weakref
 from collections import OrderedDict, namedtuple
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -10,13 +12,13 @@ from typing import Any
 from ...core.graph import Handle
 from ...core.modes import no_grad
 from ...core.tensor import Tensor
-from ..parameter import Buffer, Parameter
-from ._hooks import add
+from ..parameter import Parameter, is_lazy
+from ._global_hooks import Hook, Table, add
 
 EXTRA_STATE = "_extra_state"
 
 
-class IncompatibleKeys(namedtuple("IncompatibleKeys", ("missing_keys", "unexpected_keys"))):
+class _IncompatibleKeys(namedtuple("IncompatibleKeys", ("missing_keys", "unexpected_keys"))):
     """What load_state_dict returns: the keys that only one side had, two lists."""
 
     __slots__ = ()
@@ -27,6 +29,19 @@ class IncompatibleKeys(namedtuple("IncompatibleKeys", ("missing_keys", "unexpect
         return super().__repr__()
 
 
+class _OfModule:
+    """A hook that is given the module it is registered with, without keeping it alive."""
+
+    def __init__(self, hook: Hook, module: Any) -> None:
+        self.hook, self.module = hook, weakref.ref(module)
+
+    def __call__(self, *args: Any) -> Any:
+        return self.hook(self.module(), *args)
+
+    def __reduce__(self) -> Any:  # also what copies are made by: a copied module's has the copy
+        return _OfModule, (self.hook, self.module())
+
+
 class State:
     """The part of Module that saves and loads parameters and buffers."""
 
@@ -35,47 +50,36 @@ class State:
     _buffers: dict[str, Any]
     _modules: dict[str, Any]
     _non_persistent_buffers_set: set[str]
-    _state_dict_hooks: OrderedDict[int, Callable[..., Any]]
-    _state_dict_pre_hooks: OrderedDict[int, Callable[..., Any]]
-    _load_state_dict_pre_hooks: OrderedDict[int, Callable[..., Any]]
-    _load_state_dict_post_hooks: OrderedDict[int, Callable[..., Any]]
+    _state_dict_hooks: Table
+    _state_dict_hooks_without_result: Table
+    _state_dict_pre_hooks: Table
+    _load_state_dict_pre_hooks: Table
+    _load_state_dict_post_hooks: Table
 
     # ---- hooks -----------------------------------------------------------------------------------
 
-    def register_state_dict_pre_hook(self, hook: Callable[..., Any]) -> Handle:
+    def register_state_dict_pre_hook(self, hook: Hook) -> Handle:
         """Call hook(module, prefix, keep_vars) before the module's state is gathered."""
         return add(self._state_dict_pre_hooks, hook)
 
-    def register_state_dict_post_hook(self, hook: Callable[..., Any]) -> Handle:
+    def register_state_dict_post_hook(self, hook: Hook) -> Handle:
         """Call hook(module, state_dict, prefix, local_metadata), which may change state_dict."""
+        notes = ((True, self._state_dict_hooks_without_result),)
+        return add(self._state_dict_hooks, hook, notes=notes)
 
-        def without_result(*args: Any) -> None:
-            if hook(*args) is not None:
-                raise RuntimeError("state_dict post-hook must return None")
-
-        return add(self._state_dict_hooks, without_result)
-
-    def _register_state_dict_hook(self, hook: Callable[..., Any]) -> Handle:
+    def _register_state_dict_hook(self, hook: Hook) -> Handle:
         """The older form: what the hook returns replaces state_dict."""
         return add(self._state_dict_hooks, hook)
 
-    def register_load_state_dict_pre_hook(self, hook: Callable[..., Any]) -> Handle:
+    def register_load_state_dict_pre_hook(self, hook: Hook) -> Handle:
         """Call hook(module, state_dict, prefix, local_metadata, strict, missing_keys,
         unexpected_keys, error_msgs) before the module's state is loaded; it may change them."""
+        return self._register_load_state_dict_pre_hook(hook, with_module=True)
 
-        def with_module(*args: Any) -> None:
-            hook(self, *args)
+    def _register_load_state_dict_pre_hook(self, hook: Hook, with_module: bool = False) -> Handle:
+        return add(self._load_state_dict_pre_hooks, _OfModule(hook, self) if with_module else hook)
 
-        return add(self._load_state_dict_pre_hooks, with_module)
-
-    def _register_load_state_dict_pre_hook(
-        self, hook: Callable[..., Any], with_module: bool = False
-    ) -> Handle:
-        if with_module:
-            return self.register_load_state_dict_pre_hook(hook)
-        return add(self._load_state_dict_pre_hooks, hook)
-
-    def register_load_state_dict_post_hook(self, hook: Callable[..., Any]) -> Handle:
+    def register_load_state_dict_post_hook(self, hook: Hook) -> Handle:
         """Call hook(module, incompatible_keys) after loading; it may take keys off the lists."""
         return add(self._load_state_dict_post_hooks, hook)
 
@@ -95,7 +99,7 @@ class State:
     def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
         for name, t in itertools.chain(self._parameters.items(), self._buffers.items()):
             if t is not None and name not in self._non_persistent_buffers_set:
-                destination[prefix + name] = t if keep_vars else t.detach()
+                destination[prefix + name] = t if keep_vars or is_lazy(t) else t.detach()
         if self._has_extra_state("get_extra_state"):
             destination[prefix + EXTRA_STATE] = self.get_extra_state()
 
@@ -107,6 +111,11 @@ class State:
         keep_vars: the parameters themselves instead of detached tensors
         """
         if args:  # torch's older order: destination, prefix, keep_vars
+            warnings.warn(
+                "Positional args are being deprecated, use kwargs instead.",
+                FutureWarning,
+                stacklevel=2,
+            )
             given = dict(zip(("destination", "prefix", "keep_vars"), args))
             destination = given["destination"]
             prefix, keep_vars = given.get("prefix", prefix), given.get("keep_vars", keep_vars)
@@ -124,9 +133,11 @@ class State:
                 module.state_dict(
                     destination=destination, prefix=f"{prefix}{name}.", keep_vars=keep_vars
                 )
-        for hook in list(self._state_dict_hooks.values()):
+        for key, hook in list(self._state_dict_hooks.items()):
             got = hook(self, destination, prefix, local_metadata)
             if got is not None:
+                if key in self._state_dict_hooks_without_result:
+                    raise RuntimeError("state_dict post-hook must return None")
                 destination = got
         return destination
 
@@ -145,10 +156,11 @@ class State:
         """Check this module's own entries, without its children's.
 
         What is to be stored goes to local_metadata["pending"] as functions, called once everything
-        is known to fit.  Subclasses override this to read older versions of their state.
+        is known to fit; without such a list it is stored at once.  Subclasses override this to read
+        older versions of their state.
         """
-        pending = local_metadata["pending"]
-        assign = local_metadata["assign_to_params_buffers"]
+        pending = local_metadata.get("pending", [])
+        assign = local_metadata.get("assign_to_params_buffers", False)
         for hook in list(self._load_state_dict_pre_hooks.values()):
             hook(state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys,
                  error_msgs)  # fmt: skip
@@ -170,7 +182,7 @@ class State:
             elif assign:
                 pending.append(lambda name=name, t=t, given=given: self._assign(name, t, given))
             else:
-                pending.append(lambda t=t, given=given: t.copy_(_fitted(given, t)))
+                pending.append(lambda t=t, given=given: _copy(t, given))
         self._load_extra_state(state_dict, prefix, strict, missing_keys, unexpected_keys, pending)
         if strict:
             for key in state_dict:
@@ -178,6 +190,8 @@ class State:
                     first, _, rest = key[len(prefix) :].partition(".")
                     if first not in (self._modules if rest else own):
                         unexpected_keys.append(key)
+        if "pending" not in local_metadata:
+            _store(pending)
 
     def _load_extra_state(
         self,
@@ -198,15 +212,15 @@ class State:
             unexpected.append(key)
 
     def _assign(self, name: str, t: Any, given: Any) -> None:
-        if isinstance(t, Parameter) and not isinstance(given, Parameter):
+        if isinstance(given, Parameter):
+            given.requires_grad_(t.requires_grad)
+        elif isinstance(t, Parameter):
             given = Parameter(given, requires_grad=t.requires_grad)
-        elif isinstance(t, Buffer) and not isinstance(given, Buffer):
-            given = Buffer(given, t.requires_grad, persistent=t.persistent)
         setattr(self, name, given)
 
     def load_state_dict(
         self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
-    ) -> IncompatibleKeys:
+    ) -> _IncompatibleKeys:
         """Copy the values of `state_dict` into the parameters and buffers of the same names.
 
         strict: the keys must be exactly those of this module's state_dict
@@ -236,19 +250,22 @@ class State:
             visited.append(module)
 
         visit(self, entries, "")
-        keys = IncompatibleKeys(missing, unexpected)
+        keys = _IncompatibleKeys(missing, unexpected)
         hooks = [(m, h) for m in visited for h in m._load_state_dict_post_hooks.values()]
         # Hooks may forgive a key, so with hooks the keys can be judged only after them.
         self._refuse(errors, keys, strict and not hooks)
-        with no_grad():
-            for store in pending:
-                store()
+        _store(pending)
         for module, hook in hooks:
-            hook(module, keys)
+            if hook(module, keys) is not None:
+                raise AssertionError(
+                    "Hooks registered with ``register_load_state_dict_post_hook`` are not expected "
+                    "to return new values, if incompatible_keys need to be modified, it should be "
+                    "done inplace."
+                )
         self._refuse(errors, keys, strict)
         return keys
 
-    def _refuse(self, errors: list[str], keys: IncompatibleKeys, strict: bool) -> None:
+    def _refuse(self, errors: list[str], keys: _IncompatibleKeys, strict: bool) -> None:
         """RuntimeError with torch's text if anything does not fit."""
         lines = []
         if strict:
@@ -262,6 +279,12 @@ class State:
             raise RuntimeError("\n\t".join([title, *lines]))
 
 
+def _store(pending: list[Callable[[], Any]]) -> None:
+    with no_grad():
+        for store in pending:
+            store()
+
+
 def _misfit(key: str, t: Tensor, given: Any) -> str | None:
     """What is wrong with an entry of a state dict, or None."""
     if not isinstance(given, Tensor):
@@ -269,14 +292,18 @@ def _misfit(key: str, t: Tensor, given: Any) -> str | None:
             f'While copying the parameter named "{key}", expected dtorch.Tensor or Tensor-like '
             f"object from checkpoint but received {type(given)}"
         )
-    if given.shape != t.shape and not (t.ndim == 0 and given.shape == (1,)):
-        return (
-            f"size mismatch for {key}: copying a param with shape {given.shape} from checkpoint, "
-            f"the shape in current model is {t.shape}."
-        )
-    return None
+    if is_lazy(t) or given.shape == t.shape or t.ndim == 0 and given.shape == (1,):
+        return None
+    return (
+        f"size mismatch for {key}: copying a param with shape {given.shape} from checkpoint, "
+        f"the shape in current model is {t.shape}."
+    )
 
 
-def _fitted(given: Any, t: Tensor) -> Any:
-    """The entry in the shape of the tensor that it goes to: a scalar was once saved as (1,)."""
-    return given.reshape(t.shape)
+def _copy(t: Any, given: Any) -> None:
+    """Copy an entry of a state dict; one without a shape yet gets it, or is left so by another."""
+    if is_lazy(t):
+        if is_lazy(given):
+            return
+        t.materialize(given.shape)
+    t.copy_(given.reshape(t.shape))  # a scalar was once saved as (1,)

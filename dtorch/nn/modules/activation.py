@@ -6,8 +6,8 @@ from __future__ import annotations
 from ...core.ops import create
 from .. import functional as F
 from ..parameter import Parameter
-from ._util import shown
 from .module import Module
+from .utils import shown
 
 
 class _InPlace(Module):

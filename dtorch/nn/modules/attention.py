@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from .. import functional as F
 from .. import init
-from ._util import parameter
 from .linear import Linear
 from .module import Module
+from .utils import parameter
 
 
 class NonDynamicallyQuantizableLinear(Linear):

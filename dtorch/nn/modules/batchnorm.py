@@ -7,11 +7,11 @@ from ...core import dtype as dtypes
 from ...core.ops import create
 from .. import functional as F
 from .. import init
-from ._util import parameter, shown
 from .module import Module
+from .utils import parameter, shown
 
 
-class _Norm(Module):
+class _NormBase(Module):
     """What both have: affine parameters and running statistics of each channel.
 
     weight, bias, running_mean, running_var: (num_features,)
@@ -72,7 +72,7 @@ class _Norm(Module):
         super()._load_from_state_dict(state_dict, prefix, local_metadata, *rest)
 
 
-class _BatchNorm(_Norm):
+class _BatchNorm(_NormBase):
     """(x - mean) / sqrt(var + eps) weight + bias, statistics over all but the channels.
 
     x: (N, C, ...).  In evaluation the statistics are the running ones.  Ioffe and Szegedy, "Batch
@@ -88,17 +88,21 @@ class _BatchNorm(_Norm):
     def forward(self, input):
         self._check_input_dim(input)
         momentum = 0.0 if self.momentum is None else self.momentum
-        tracking = self.training and self.track_running_stats
-        if tracking and self.num_batches_tracked is not None:
-            self.num_batches_tracked.add_(1)
-            if self.momentum is None:
-                momentum = 1.0 / float(self.num_batches_tracked)
+        counted = self.training and self.track_running_stats
+        count = self.num_batches_tracked if counted else None
+        if count is not None and self.momentum is None:
+            momentum = 1.0 / (float(count) + 1)
         own = self.training or (self.running_mean is None and self.running_var is None)
         used = not self.training or self.track_running_stats
-        return F.batch_norm(
-            input, self.running_mean if used else None, self.running_var if used else None,
-            self.weight, self.bias, own, momentum, self.eps,
-        )  # fmt: skip
+        mean, var = (self.running_mean, self.running_var) if used else (None, None)
+        out = self._normalized(input, mean, var, own, momentum)
+        if count is not None:
+            count.add_(1)
+        return out
+
+    def _normalized(self, input, mean, var, own, momentum):
+        """mean, var: the running ones, or None; own: whether the batch's statistics are used."""
+        return F.batch_norm(input, mean, var, self.weight, self.bias, own, momentum, self.eps)
 
 
 class BatchNorm1d(_BatchNorm):
@@ -116,7 +120,7 @@ class BatchNorm3d(_BatchNorm):
     dims = (5,)
 
 
-class _InstanceNorm(_Norm):
+class _InstanceNorm(_NormBase):
     """(x - mean) / sqrt(var + eps) weight + bias, statistics of each channel of each sample.
 
     x: (N, C, *size) or (C, *size).  Ulyanov et al., "Instance normalization" (2016).

@@ -232,13 +232,15 @@ def _as_parameter(x):
     return Parameter(x) if isinstance(x, Tensor) and not isinstance(x, Parameter) else x
 
 
-def _describe(key, value):
+def _describe(key, value, kind_of):
     if not isinstance(value, Tensor):
         return f"  ({key}): Object of type: {type(value).__name__}"
     kind = "Parameter" if isinstance(value, Parameter) else "Tensor"
     where = "" if value.device.type == "cpu" else f" ({value.device})"
     size = "x".join(map(str, value.shape))
-    return f"  ({key}): {kind} containing: [{value.dtype} of size {size}{where}]"
+    # torch's text to the letter, its name included: printed models are compared.
+    type_name = "torch." + str(kind_of(value)).rpartition(".")[2]
+    return f"  ({key}): {kind} containing: [{type_name} of size {size}{where}]"
 
 
 class ParameterList(Module):
@@ -285,7 +287,7 @@ class ParameterList(Module):
         return self
 
     def extra_repr(self):
-        return "\n".join(_describe(i, v) for i, v in enumerate(self))
+        return "\n".join(_describe(i, v, lambda x: x.dtype) for i, v in enumerate(self))
 
 
 class ParameterDict(Module):
@@ -380,4 +382,4 @@ class ParameterDict(Module):
             self[key] = value
 
     def extra_repr(self):
-        return "\n".join(_describe(k, v) for k, v in self.items())
+        return "\n".join(_describe(k, v, Tensor.type) for k, v in self.items())

@@ -7,13 +7,13 @@ import math
 
 from .. import functional as F
 from .. import init
-from ._util import ntuple, parameter
 from .module import Module
+from .utils import ntuple, parameter
 
 _MODES = ("zeros", "reflect", "replicate", "circular")
 
 
-class _Conv(Module):
+class _ConvNd(Module):
     """x: (N, in_channels, *size) or without N -> (N, out_channels, *size').
 
     weight: (out_channels, in_channels / groups, *kernel_size), transposed: (in_channels,
@@ -56,11 +56,17 @@ class _Conv(Module):
         self.output_padding = (0,) * self.n
         self.groups = groups
         self.padding_mode = padding_mode
+        self._reversed_padding_repeated_twice = self._edges()
         made = {"device": device, "dtype": dtype}
-        ends = (in_channels, out_channels) if self.transposed else (out_channels, in_channels)
-        self.weight = parameter(ends[0], ends[1] // groups, *self.kernel_size, **made)
+        self.weight = parameter(*self._weight_shape(), **made)
         self.bias = parameter(out_channels, **made) if bias else None
         self.reset_parameters()
+
+    def _weight_shape(self):
+        first, second = self.out_channels, self.in_channels
+        if self.transposed:
+            first, second = second, first
+        return (first, second // self.groups, *self.kernel_size)
 
     def reset_parameters(self):
         init.kaiming_uniform_(self.weight, a=math.sqrt(5))
@@ -80,7 +86,7 @@ class _Conv(Module):
     def _conv_forward(self, input, weight, bias):
         padding = self.padding
         if self.padding_mode != "zeros":
-            input = F.pad(input, self._edges(), mode=self.padding_mode)
+            input = F.pad(input, self._reversed_padding_repeated_twice, mode=self.padding_mode)
             padding = 0
         return self.function(input, weight, bias, self.stride, padding, self.dilation, self.groups)
 
@@ -103,25 +109,25 @@ class _Conv(Module):
         return text
 
 
-class Conv1d(_Conv):
-    __doc__ = _Conv.__doc__
+class Conv1d(_ConvNd):
+    __doc__ = _ConvNd.__doc__
     n = 1
     function = staticmethod(F.conv1d)
 
 
-class Conv2d(_Conv):
-    __doc__ = _Conv.__doc__
+class Conv2d(_ConvNd):
+    __doc__ = _ConvNd.__doc__
     n = 2
     function = staticmethod(F.conv2d)
 
 
-class Conv3d(_Conv):
-    __doc__ = _Conv.__doc__
+class Conv3d(_ConvNd):
+    __doc__ = _ConvNd.__doc__
     n = 3
     function = staticmethod(F.conv3d)
 
 
-class _ConvTranspose(_Conv):
+class _ConvTransposeNd(_ConvNd):
     """The gradient of a convolution with respect to its input, as a layer of its own.
 
     output_padding: how much larger the output is than the smallest that the convolution would map
@@ -169,19 +175,19 @@ class _ConvTranspose(_Conv):
                              self.groups, self.dilation)  # fmt: skip
 
 
-class ConvTranspose1d(_ConvTranspose):
-    __doc__ = _ConvTranspose.__doc__
+class ConvTranspose1d(_ConvTransposeNd):
+    __doc__ = _ConvTransposeNd.__doc__
     n = 1
     function = staticmethod(F.conv_transpose1d)
 
 
-class ConvTranspose2d(_ConvTranspose):
-    __doc__ = _ConvTranspose.__doc__
+class ConvTranspose2d(_ConvTransposeNd):
+    __doc__ = _ConvTransposeNd.__doc__
     n = 2
     function = staticmethod(F.conv_transpose2d)
 
 
-class ConvTranspose3d(_ConvTranspose):
-    __doc__ = _ConvTranspose.__doc__
+class ConvTranspose3d(_ConvTransposeNd):
+    __doc__ = _ConvTransposeNd.__doc__
     n = 3
     function = staticmethod(F.conv_transpose3d)

@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 from .. import functional as F
-from ._util import shown
 from .module import Module
+from .utils import shown
 
 
-class _Dropout(Module):
+class _DropoutNd(Module):
     """In training, sets elements to 0 with probability p and divides the others by 1 - p.
 
     The numbered forms drop whole channels, the alpha forms keep mean and variance (for SELU).
@@ -29,31 +29,31 @@ class _Dropout(Module):
         return shown(p=self.p, inplace=self.inplace)
 
 
-class Dropout(_Dropout):
-    __doc__ = _Dropout.__doc__
+class Dropout(_DropoutNd):
+    __doc__ = _DropoutNd.__doc__
     function = staticmethod(F.dropout)
 
 
-class Dropout1d(_Dropout):
-    __doc__ = _Dropout.__doc__
+class Dropout1d(_DropoutNd):
+    __doc__ = _DropoutNd.__doc__
     function = staticmethod(F.dropout1d)
 
 
-class Dropout2d(_Dropout):
-    __doc__ = _Dropout.__doc__
+class Dropout2d(_DropoutNd):
+    __doc__ = _DropoutNd.__doc__
     function = staticmethod(F.dropout2d)
 
 
-class Dropout3d(_Dropout):
-    __doc__ = _Dropout.__doc__
+class Dropout3d(_DropoutNd):
+    __doc__ = _DropoutNd.__doc__
     function = staticmethod(F.dropout3d)
 
 
-class AlphaDropout(_Dropout):
-    __doc__ = _Dropout.__doc__
+class AlphaDropout(_DropoutNd):
+    __doc__ = _DropoutNd.__doc__
     function = staticmethod(F.alpha_dropout)
 
 
-class FeatureAlphaDropout(_Dropout):
-    __doc__ = _Dropout.__doc__
+class FeatureAlphaDropout(_DropoutNd):
+    __doc__ = _DropoutNd.__doc__
     function = staticmethod(F.feature_alpha_dropout)

@@ -7,10 +7,32 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 from ...core import dtype as dtypes
+from ...core.surface import typename
 from ...core.tensor import Tensor
-from ..parameter import Buffer, Parameter
-from ._hooks import Hooks
+from ..parameter import Buffer, Parameter, UninitializedTensorMixin
+from ._global_hooks import (
+    _global_buffer_registration_hooks,
+    _global_module_registration_hooks,
+    _global_parameter_registration_hooks,
+    register_module_backward_hook,
+    register_module_buffer_registration_hook,
+    register_module_forward_hook,
+    register_module_forward_pre_hook,
+    register_module_full_backward_hook,
+    register_module_full_backward_pre_hook,
+    register_module_module_registration_hook,
+    register_module_parameter_registration_hook,
+    registering,
+)
+from ._hooks import TABLES, Hooks
 from ._state import State
+
+__all__ = [
+    "Module", "register_module_backward_hook", "register_module_buffer_registration_hook",
+    "register_module_forward_hook", "register_module_forward_pre_hook",
+    "register_module_full_backward_hook", "register_module_full_backward_pre_hook",
+    "register_module_module_registration_hook", "register_module_parameter_registration_hook",
+]  # fmt: skip
 
 M = TypeVar("M", bound="Module")
 
@@ -23,16 +45,27 @@ class Module(Hooks, State):
     """
 
     dump_patches = False
+    call_super_init = False  # whether Module passes its arguments on, to the next class of several
     training: bool
 
-    def __init__(self) -> None:
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        if (args or kwargs) and not self.call_super_init:
+            wrong = (
+                f"got an unexpected keyword argument '{next(iter(kwargs))}'"
+                if kwargs
+                else f"takes 1 positional argument but {len(args) + 1} were given"
+            )
+            raise TypeError(f"{type(self).__name__}.__init__() {wrong}")
         fill = object.__setattr__
         fill(self, "training", True)
         for table in ("_parameters", "_buffers", "_modules"):
             fill(self, table, {})
         fill(self, "_non_persistent_buffers_set", set())
-        for hooks in _HOOKS:
+        fill(self, "_is_full_backward_hook", None)
+        for hooks in TABLES:
             fill(self, hooks, OrderedDict())
+        if self.call_super_init:
+            super().__init__(*args, **kwargs)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """What the module computes; each subclass defines it."""
@@ -43,32 +76,33 @@ class Module(Hooks, State):
     # ---- attributes ------------------------------------------------------------------------------
 
     def __getattr__(self, name: str) -> Any:
+        own = self.__dict__
         for table in ("_parameters", "_buffers", "_modules"):
-            found = self.__dict__.get(table)
-            if found is not None and name in found:
-                return found[name]
+            if table in own and name in own[table]:
+                return own[table][name]
         raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'")
 
     def __setattr__(self, name: str, value: Any) -> None:
-        for table_name, kind, word in _KINDS:
+        for table_name, kind, word, hooks in _KINDS:
             table = self.__dict__.get(table_name)
             if isinstance(value, kind):
                 if table is None:
-                    raise AttributeError(f"cannot assign {word}s before Module.__init__() call")
+                    some = "parameters" if word == "parameter" else word
+                    raise AttributeError(f"cannot assign {some} before Module.__init__() call")
                 self._forget(name, but=table)
-                if kind is Buffer:
+                if word == "buffer":
                     self.register_buffer(name, value, value.persistent)
-                elif kind is Parameter:
+                elif word == "parameter":
                     self.register_parameter(name, value)
                 else:
-                    table[name] = value
+                    table[name] = registering(_global_module_registration_hooks, self, name, value)
                 return
             if table and name in table:
                 if value is not None and not (word == "buffer" and isinstance(value, Tensor)):
                     raise TypeError(
-                        f"cannot assign '{type(value).__name__}' as {_AS[word].format(name)}"
+                        f"cannot assign '{typename(value)}' as {_AS[word].format(name)}"
                     )
-                table[name] = value
+                table[name] = value if hooks is None else registering(hooks, self, name, value)
                 return
         object.__setattr__(self, name, value)
 
@@ -86,7 +120,9 @@ class Module(Hooks, State):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        for hooks in _HOOKS:
+        self.__dict__.setdefault("_non_persistent_buffers_set", set())
+        self.__dict__.setdefault("_is_full_backward_hook", None)
+        for hooks in TABLES:
             self.__dict__.setdefault(hooks, OrderedDict())
 
     def _forget(self, name: str, but: dict[str, Any]) -> None:
@@ -98,7 +134,7 @@ class Module(Hooks, State):
 
     def _check_name(self, kind: str, name: str, table: dict[str, Any]) -> None:
         if not isinstance(name, str):
-            raise TypeError(f"{kind} name should be a string. Got {type(name).__name__}")
+            raise TypeError(f"{kind} name should be a string. Got {typename(name)}")
         if "." in name:
             raise KeyError(f'{kind} name can\'t contain ".", got: {name}')
         if name == "":
@@ -113,7 +149,7 @@ class Module(Hooks, State):
         self._check_name("parameter", name, self._parameters)
         if param is not None and not isinstance(param, Parameter):
             raise TypeError(
-                f"cannot assign '{type(param).__name__}' object to parameter '{name}' "
+                f"cannot assign '{typename(param)}' object to parameter '{name}' "
                 "(dtorch.nn.Parameter or None required)"
             )
         if param is not None and param.grad_fn is not None:
@@ -122,6 +158,8 @@ class Module(Hooks, State):
                 f"created explicitly. To express '{name}' as a function of another Tensor, compute "
                 "the value in the forward() method."
             )
+        if param is not None:
+            param = registering(_global_parameter_registration_hooks, self, name, param)
         self._parameters[name] = param
 
     def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
@@ -131,10 +169,10 @@ class Module(Hooks, State):
         self._check_name("buffer", name, self._buffers)
         if tensor is not None and not isinstance(tensor, Tensor):
             raise TypeError(
-                f"cannot assign '{type(tensor).__name__}' object to buffer '{name}' "
+                f"cannot assign '{typename(tensor)}' object to buffer '{name}' "
                 "(dtorch Tensor or None required)"
             )
-        self._buffers[name] = tensor
+        self._buffers[name] = registering(_global_buffer_registration_hooks, self, name, tensor)
         if persistent:
             self._non_persistent_buffers_set.discard(name)
         else:
@@ -143,9 +181,9 @@ class Module(Hooks, State):
     def add_module(self, name: str, module: Module | None) -> None:
         """Register a child module under `name`."""
         if module is not None and not isinstance(module, Module):
-            raise TypeError(f"{type(module).__name__} is not a Module subclass")
+            raise TypeError(f"{typename(module)} is not a Module subclass")
         self._check_name("module", name, self._modules)
-        self._modules[name] = module
+        self._modules[name] = registering(_global_module_registration_hooks, self, name, module)
 
     register_module = add_module
 
@@ -221,7 +259,7 @@ class Module(Hooks, State):
         module: Any = self
         for item in target.split(".") if target else ():
             if not hasattr(module, item):
-                raise AttributeError(f"{type(module).__name__} has no attribute `{item}`")
+                raise AttributeError(f"{module._get_name()} has no attribute `{item}`")
             module = getattr(module, item)
             if not isinstance(module, Module):
                 raise AttributeError(f"`{item}` is not an nn.Module")
@@ -231,17 +269,21 @@ class Module(Hooks, State):
         """Put a module in the place of a dotted name."""
         if not target:
             raise ValueError("Cannot set the submodule without a target name!")
+        if not isinstance(module, Module):
+            raise ValueError(f"`module` is not an nn.Module, found {type(module)}")
         where, _, name = target.rpartition(".")
         parent = self.get_submodule(where)
         if strict and not hasattr(parent, name):
             raise AttributeError(f"{type(parent).__name__} has no attribute `{name}`")
+        if not isinstance(getattr(parent, name, module), Module):
+            raise AttributeError(f"`{name}` is not an nn.Module")
         setattr(parent, name, module)
 
     def _get_member(self, target: str, table: str, kind: str) -> Any:
         where, _, name = target.rpartition(".")
         module = self.get_submodule(where)
         if not hasattr(module, name):
-            raise AttributeError(f"{type(module).__name__} has no attribute `{name}`")
+            raise AttributeError(f"{module._get_name()} has no attribute `{name}`")
         if name not in getattr(module, table):
             raise AttributeError(f"`{name}` is not {kind}")
         return getattr(module, name)
@@ -271,10 +313,12 @@ class Module(Hooks, State):
                 module._apply(fn)
         for param in self._parameters.values():
             if param is not None:
-                grad, param.grad = param.grad, None
-                param.data = fn(param.data)
+                grad, data = param.grad, fn(param.data)
                 if grad is not None:
-                    param.grad = fn(grad.data).requires_grad_(grad.requires_grad)
+                    grad = fn(grad.data).requires_grad_(grad.requires_grad)
+                param.grad = None
+                param.data = data
+                param.grad = grad
         for name, buffer in self._buffers.items():
             if buffer is not None:
                 self._buffers[name] = fn(buffer)
@@ -284,9 +328,9 @@ class Module(Hooks, State):
         """to(device), to(dtype), to(device, dtype), to(tensor); a dtype changes floats only."""
         probe = Tensor(0).to(*args, **kwargs)
         given = [*args, *kwargs.values()]
-        has_dtype = any(isinstance(x, (dtypes.dtype, Tensor)) for x in given)
+        has_dtype = any(isinstance(x, (dtypes.dtype, type, Tensor)) for x in given)
         has_device = kwargs.get("device") is not None or any(
-            not isinstance(x, (dtypes.dtype, bool, type(None))) for x in args
+            not isinstance(x, (dtypes.dtype, type, bool, type(None))) for x in args
         )
         dtype, device = probe.dtype, probe.device
         if has_dtype and dtype.category < 2:
@@ -312,7 +356,7 @@ class Module(Hooks, State):
         return self._apply(lambda t: t.cpu())  # type: ignore[attr-defined]
 
     def type(self: M, dst_type: dtypes.dtype) -> M:
-        return self._apply(lambda t: t.to(dst_type))  # type: ignore[attr-defined]
+        return self._apply(lambda t: t.type(dst_type))  # type: ignore[attr-defined]
 
     def _cast(self: M, dtype: dtypes.dtype) -> M:
         return self._apply(lambda t: t.to(dtype) if t.dtype.is_floating_point else t)  # type: ignore[attr-defined]
@@ -356,7 +400,10 @@ class Module(Hooks, State):
                     p.grad = p.grad.detach().zero_()  # type: ignore[attr-defined]
 
     def share_memory(self: M) -> M:
-        """Accepted for torch's sake; processes of their own get copies."""
+        """Let other processes have the parameters and buffers: see Tensor.share_memory_."""
+        gradients = [p.grad for p in self.parameters() if p.grad is not None]
+        for t in (*self.parameters(), *self.buffers(), *gradients):
+            t.share_memory_()
         return self
 
     def compile(self, *args: Any, **kwargs: Any) -> None:
@@ -383,17 +430,13 @@ class Module(Hooks, State):
 
 
 _KINDS: Any = (
-    ("_parameters", Parameter, "parameter"),
-    ("_modules", Module, "module"),
-    ("_buffers", Buffer, "buffer"),
+    # table, what is registered there, its name, the hooks that see a value for a name it has
+    ("_parameters", Parameter, "parameter", None),
+    ("_modules", Module, "module", _global_module_registration_hooks),
+    ("_buffers", (Buffer, UninitializedTensorMixin), "buffer", _global_buffer_registration_hooks),
 )
 _AS = {
     "parameter": "parameter '{}' (dtorch.nn.Parameter or None expected)",
     "module": "child module '{}' (dtorch.nn.Module or None expected)",
-    "buffer": "buffer '{}' (dtorch.Tensor, dtorch.nn.Buffer or None expected)",
+    "buffer": "buffer '{}' (dtorch.nn.Buffer, dtorch.Tensor or None expected)",
 }
-_HOOKS = (
-    "_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks",
-    "_state_dict_pre_hooks", "_state_dict_hooks",
-    "_load_state_dict_pre_hooks", "_load_state_dict_post_hooks",
-)  # fmt: skip

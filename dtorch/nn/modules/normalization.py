@@ -5,8 +5,9 @@ from __future__ import annotations
 
 from .. import functional as F
 from .. import init
-from ._util import ntuple, parameter, shown
+from . import _functions
 from .module import Module
+from .utils import ntuple, parameter, shown
 
 
 class LayerNorm(Module):
@@ -128,7 +129,13 @@ class LocalResponseNorm(Module):
 
 
 class CrossMapLRN2d(LocalResponseNorm):
-    """LocalResponseNorm of images.  x: (N, C, H, W)"""
+    """LocalResponseNorm of images with torch's sums over the channels, which are not quite the
+    window around each, and torch's gradient, which is not quite the derivative; prefer
+    LocalResponseNorm.  x: (N, C, H, W)
+    """
 
     def __init__(self, size, alpha=1e-4, beta=0.75, k=1):
         super().__init__(size, alpha, beta, k)
+
+    def forward(self, input):
+        return _functions.CrossMapLRN2d.apply(input, self.size, self.alpha, self.beta, self.k)

@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 from .. import functional as F
-from ._util import ntuple, shown
 from .module import Module
+from .utils import ntuple, shown
 
 
-class _MaxPool(Module):
+class _MaxPoolNd(Module):
     """The largest element of each window.  x: (N, C, *size) or (C, *size)
 
     return_indices: also where it is, for MaxUnpool
@@ -35,22 +35,22 @@ class _MaxPool(Module):
         return shown(**{name: getattr(self, name) for name in names})
 
 
-class MaxPool1d(_MaxPool):
-    __doc__ = _MaxPool.__doc__
+class MaxPool1d(_MaxPoolNd):
+    __doc__ = _MaxPoolNd.__doc__
     function = staticmethod(F.max_pool1d)
 
 
-class MaxPool2d(_MaxPool):
-    __doc__ = _MaxPool.__doc__
+class MaxPool2d(_MaxPoolNd):
+    __doc__ = _MaxPoolNd.__doc__
     function = staticmethod(F.max_pool2d)
 
 
-class MaxPool3d(_MaxPool):
-    __doc__ = _MaxPool.__doc__
+class MaxPool3d(_MaxPoolNd):
+    __doc__ = _MaxPoolNd.__doc__
     function = staticmethod(F.max_pool3d)
 
 
-class _MaxUnpool(Module):
+class _MaxUnpoolNd(Module):
     """Puts each element back where MaxPool took it from; zeros elsewhere."""
 
     n = 0
@@ -70,22 +70,71 @@ class _MaxUnpool(Module):
         return shown(kernel_size=self.kernel_size, stride=self.stride, padding=self.padding)
 
 
-class MaxUnpool1d(_MaxUnpool):
-    __doc__ = _MaxUnpool.__doc__
+class MaxUnpool1d(_MaxUnpoolNd):
+    __doc__ = _MaxUnpoolNd.__doc__
     n = 1
     function = staticmethod(F.max_unpool1d)
 
 
-class MaxUnpool2d(_MaxUnpool):
-    __doc__ = _MaxUnpool.__doc__
+class MaxUnpool2d(_MaxUnpoolNd):
+    __doc__ = _MaxUnpoolNd.__doc__
     n = 2
     function = staticmethod(F.max_unpool2d)
 
 
-class MaxUnpool3d(_MaxUnpool):
-    __doc__ = _MaxUnpool.__doc__
+class MaxUnpool3d(_MaxUnpoolNd):
+    __doc__ = _MaxUnpoolNd.__doc__
     n = 3
     function = staticmethod(F.max_unpool3d)
+
+
+class _FractionalMaxPoolNd(Module):
+    """The largest element of each of windows that are laid at random, so that the output has a size
+    or a ratio of its own.  x: (N, C, *size) or (C, *size)
+
+    _random_samples: (N, C, n) in [0, 1), from which the windows follow; None: drawn each time.
+    Graham, "Fractional max-pooling" (2014).
+    """
+
+    n = 0
+
+    def __init__(self, kernel_size, output_size=None, output_ratio=None, return_indices=False,
+                 _random_samples=None):  # fmt: skip
+        super().__init__()
+        name = type(self).__name__
+        self.kernel_size = ntuple(kernel_size, self.n)
+        if any(k <= 0 for k in self.kernel_size):
+            raise ValueError(f"kernel_size must be greater than 0, but got {kernel_size}")
+        self.return_indices = return_indices
+        self.register_buffer("_random_samples", _random_samples)
+        self.output_size = None if output_size is None else ntuple(output_size, self.n)
+        self.output_ratio = None if output_ratio is None else ntuple(output_ratio, self.n)
+        if output_size is None and output_ratio is None:
+            raise ValueError(
+                f"{name} requires specifying either an output size, or a pooling ratio"
+            )
+        if output_size is not None and output_ratio is not None:
+            raise ValueError("only one of output_size and output_ratio may be specified")
+        if not all(0 < ratio < 1 for ratio in self.output_ratio or ()):
+            raise ValueError(f"output_ratio must be between 0 and 1 (got {output_ratio})")
+
+    def forward(self, input):
+        return self.function(
+            input, self.kernel_size, self.output_size, self.output_ratio, self.return_indices,
+            _random_samples=self._random_samples,
+        )  # fmt: skip
+
+
+class FractionalMaxPool2d(_FractionalMaxPoolNd):
+    __doc__ = _FractionalMaxPoolNd.__doc__
+    n = 2
+    function = staticmethod(F.fractional_max_pool2d)
+
+
+class FractionalMaxPool3d(_FractionalMaxPoolNd):
+    __doc__ = _FractionalMaxPoolNd.__doc__
+    n = 3
+    function = staticmethod(F.fractional_max_pool3d)
 
 
 class AvgPool1d(Module):
@@ -110,7 +159,7 @@ class AvgPool1d(Module):
         return shown(kernel_size=self.kernel_size, stride=self.stride, padding=self.padding)
 
 
-class _AvgPool(Module):
+class _AvgPoolNd(Module):
     """The mean of each window.  x: (N, C, *size) or (C, *size)
 
     count_include_pad: padding counts as zeros; divisor_override: divide by this instead of by the
@@ -136,17 +185,17 @@ class _AvgPool(Module):
     extra_repr = AvgPool1d.extra_repr
 
 
-class AvgPool2d(_AvgPool):
-    __doc__ = _AvgPool.__doc__
+class AvgPool2d(_AvgPoolNd):
+    __doc__ = _AvgPoolNd.__doc__
     function = staticmethod(F.avg_pool2d)
 
 
-class AvgPool3d(_AvgPool):
-    __doc__ = _AvgPool.__doc__
+class AvgPool3d(_AvgPoolNd):
+    __doc__ = _AvgPoolNd.__doc__
     function = staticmethod(F.avg_pool3d)
 
 
-class _LPPool(Module):
+class _LPPoolNd(Module):
     """(sum of x^p)^(1/p) over each window."""
 
     def __init__(self, norm_type, kernel_size, stride=None, ceil_mode=False):
@@ -166,18 +215,18 @@ class _LPPool(Module):
         return shown(**{name: getattr(self, name) for name in names})
 
 
-class LPPool1d(_LPPool):
-    __doc__ = _LPPool.__doc__
+class LPPool1d(_LPPoolNd):
+    __doc__ = _LPPoolNd.__doc__
     function = staticmethod(F.lp_pool1d)
 
 
-class LPPool2d(_LPPool):
-    __doc__ = _LPPool.__doc__
+class LPPool2d(_LPPoolNd):
+    __doc__ = _LPPoolNd.__doc__
     function = staticmethod(F.lp_pool2d)
 
 
-class LPPool3d(_LPPool):
-    __doc__ = _LPPool.__doc__
+class LPPool3d(_LPPoolNd):
+    __doc__ = _LPPoolNd.__doc__
     function = staticmethod(F.lp_pool3d)
 
 

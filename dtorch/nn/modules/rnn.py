@@ -4,15 +4,18 @@
 from __future__ import annotations
 
 import math
+import warnings
 from functools import partial
 
 from ...core.ops import create, rnn
 from .. import init
 from ..utils.rnn import PackedSequence, pack_padded, pad_packed_sequence
-from ._util import parameter, shown
 from .module import Module
+from .utils import parameter, shown
 
+_GATES = {"LSTM": 4, "GRU": 3, "RNN_TANH": 1, "RNN_RELU": 1}
 _NAMES = ["weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr"]
+_LISTS = ["_all_weights", "_flat_weights_names", "_flat_weights"]
 
 
 def _draw(module):
@@ -35,9 +38,7 @@ class RNNBase(Module):
     dropout: after each layer but the last; proj_size: LSTM only, h is projected to this size
     """
 
-    gates = 1
-
-    def __init__(self, input_size, hidden_size, num_layers=1, bias=True, batch_first=False,
+    def __init__(self, mode, input_size, hidden_size, num_layers=1, bias=True, batch_first=False,
                  dropout=0.0, bidirectional=False, proj_size=0, device=None,
                  dtype=None):  # fmt: skip
         super().__init__()
@@ -46,15 +47,31 @@ class RNNBase(Module):
                 "dropout should be a number in range [0, 1] representing the probability of an "
                 "element being zeroed"
             )
-        if not isinstance(hidden_size, int):
-            raise TypeError(f"hidden_size should be of type int, got: {type(hidden_size).__name__}")
-        if hidden_size <= 0 or num_layers <= 0:
-            raise ValueError("hidden_size and num_layers must be greater than zero")
+        given = {"input_size": (input_size, int), "hidden_size": (hidden_size, int),
+                 "bias": (bias, bool), "batch_first": (batch_first, bool)}  # fmt: skip
+        for name, (value, kind) in given.items():
+            if not isinstance(value, kind):
+                raise TypeError(
+                    f"{name} should be of type {kind.__name__}, got: {type(value).__name__}"
+                )
+        sizes = {"input_size": input_size, "hidden_size": hidden_size, "num_layers": num_layers}
+        for name, value in sizes.items():
+            if value <= 0:
+                raise ValueError(f"{name} must be greater than zero")
         if proj_size < 0 or proj_size >= hidden_size:
             raise ValueError("proj_size has to be a non-negative integer, smaller than hidden_size")
-        if proj_size and self.gates != 4:
+        if proj_size and mode != "LSTM":
             raise ValueError("proj_size argument is only supported for LSTM, not RNN or GRU")
-        self.mode = type(self).__name__
+        if dropout and num_layers == 1:
+            warnings.warn(
+                "dropout option adds dropout after all but last recurrent layer, so non-zero "
+                f"dropout expects num_layers greater than 1, but got dropout={dropout} and "
+                f"num_layers={num_layers}",
+                stacklevel=3,
+            )
+        if mode not in _GATES:
+            raise ValueError(f"Unrecognized RNN mode: {mode}")
+        self.mode = mode
         self.input_size = input_size
         self.hidden_size = hidden_size
         self.num_layers = num_layers
@@ -64,7 +81,7 @@ class RNNBase(Module):
         self.bidirectional = bidirectional
         self.proj_size = proj_size
         made = {"device": device, "dtype": dtype}
-        rows, out = self.gates * hidden_size, proj_size or hidden_size
+        rows, out = _GATES[mode] * hidden_size, proj_size or hidden_size
         for layer in range(num_layers):
             inputs = input_size if layer == 0 else out * (1 + bidirectional)
             shapes = {"weight_ih": (rows, inputs), "weight_hh": (rows, out), "bias_ih": (rows,),
@@ -76,6 +93,12 @@ class RNNBase(Module):
 
     def reset_parameters(self):
         _draw(self)
+
+    def __getstate__(self):  # torch keeps lists of the weights, and expects them in its files
+        return self.__dict__ | {name: getattr(self, name) for name in _LISTS}
+
+    def __setstate__(self, state):
+        super().__setstate__({key: x for key, x in state.items() if key not in _LISTS})
 
     def _suffixes(self, layer):
         return [f"_l{layer}", f"_l{layer}_reverse"][: 1 + self.bidirectional]
@@ -96,9 +119,26 @@ class RNNBase(Module):
         ]
 
     @property
+    def _all_weights(self):
+        """The names of the weights of each layer and direction; scripts read it to set biases."""
+        return [
+            [name + suffix for name in self._names()]
+            for layer in range(self.num_layers)
+            for suffix in self._suffixes(layer)
+        ]
+
+    @property
+    def _flat_weights_names(self):
+        return [name for names in self._all_weights for name in names]
+
+    @property
+    def _flat_weights(self):
+        return [getattr(self, name) for name in self._flat_weights_names]
+
+    @property
     def all_weights(self):
         """The weights of each layer and direction."""
-        return [[w for w in weights if w is not None] for weights in self._weights()]
+        return [[getattr(self, name) for name in names] for names in self._all_weights]
 
     def flatten_parameters(self):
         """For torch's sake; the weights need no order in memory."""
@@ -133,7 +173,7 @@ class RNNBase(Module):
             x = input
             if x.ndim not in (2, 3):
                 raise ValueError(
-                    f"{self.mode}: Expected input to be 2D or 3D, got {x.ndim}D instead"
+                    f"{type(self).__name__}: Expected input to be 2D or 3D, got {x.ndim}D instead"
                 )
             single = x.ndim == 2
             if single:
@@ -187,7 +227,8 @@ class RNN(RNNBase):
             raise ValueError(
                 f"Unknown nonlinearity '{nonlinearity}'. Select from 'tanh' or 'relu'."
             )
-        super().__init__(input_size, hidden_size, num_layers, *args, **kwargs)
+        mode = f"RNN_{nonlinearity.upper()}"
+        super().__init__(mode, input_size, hidden_size, num_layers, *args, **kwargs)
         self.nonlinearity = nonlinearity
 
     def _layer(self):
@@ -196,7 +237,9 @@ class RNN(RNNBase):
 
 class GRU(RNNBase):
     __doc__ = f"A gated recurrent unit (Cho et al., 2014).\n\n    {RNNBase.__doc__}"
-    gates = 3
+
+    def __init__(self, *args, **kwargs):
+        super().__init__("GRU", *args, **kwargs)
 
     def _layer(self):
         return rnn.gru
@@ -204,7 +247,9 @@ class GRU(RNNBase):
 
 class LSTM(RNNBase):
     __doc__ = f"Long short-term memory (Hochreiter and Schmidhuber, 1997).\n\n    {RNNBase.__doc__}"
-    gates = 4
+
+    def __init__(self, *args, **kwargs):
+        super().__init__("LSTM", *args, **kwargs)
 
     def _state_sizes(self):
         return self.proj_size or self.hidden_size, self.hidden_size
@@ -213,7 +258,7 @@ class LSTM(RNNBase):
         return rnn.lstm
 
     def forward(self, input, hx=None):
-        return self._forward(input, hx)
+        return self._forward(input, None if hx is None else (hx[0], hx[1]))
 
 
 # ---- cells -------------------------------------------------------------------------------------
@@ -243,13 +288,13 @@ class RNNCellBase(Module):
     def _weights(self):
         return self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh
 
-    def _begin(self, input, hx):
+    def _begin(self, input, hx, what="hidden"):
         """The state to begin with, and whether the input is batched."""
         name = type(self).__name__
         if input.ndim not in (1, 2):
             raise ValueError(f"{name}: Expected input to be 1D or 2D, got {input.ndim}D instead")
         if hx is not None and hx.ndim not in (1, 2):
-            raise ValueError(f"{name}: Expected hidden to be 1D or 2D, got {hx.ndim}D instead")
+            raise ValueError(f"{name}: Expected {what} to be 1D or 2D, got {hx.ndim}D instead")
         if hx is None:
             shape = (*input.shape[:-1], self.hidden_size)
             hx = create.zeros(*shape, dtype=input.dtype, device=input.device)
@@ -296,6 +341,8 @@ class LSTMCell(RNNCellBase):
     gates = 4
 
     def forward(self, input, hx=None):
-        hx = (None, None) if hx is None else hx
-        state = tuple(self._begin(input, h) for h in hx)
+        if hx is None:
+            state = (self._begin(input, None),) * 2
+        else:
+            state = tuple(self._begin(input, h, f"hx[{i}]") for i, h in enumerate(hx))
         return rnn.lstm_cell(input, state, *self._weights())

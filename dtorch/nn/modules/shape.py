@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 from .. import functional as F
-from ._util import ntuple, shown
 from .module import Module
+from .utils import ntuple, shown
 
 
 class Flatten(Module):

@@ -7,8 +7,8 @@ from ...core.modes import no_grad
 from .. import functional as F
 from .. import init
 from ..parameter import Parameter
-from ._util import parameter
 from .module import Module
+from .utils import parameter
 
 
 def _row(padding_idx, num_embeddings):
@@ -107,6 +107,20 @@ class EmbeddingBag(_Table):
         self.sparse = sparse
         self.include_last_offset = include_last_offset
         self._fill(_weight, device, dtype)
+
+    @classmethod
+    def from_pretrained(cls, embeddings, freeze=True, max_norm=None, norm_type=2.0,
+                        scale_grad_by_freq=False, mode="mean", sparse=False,
+                        include_last_offset=False, padding_idx=None):  # fmt: skip
+        """Bags of rows of the given table.  embeddings: (num_embeddings, embedding_dim)"""
+        if embeddings.ndim != 2:
+            raise AssertionError("Embeddings parameter is expected to be 2-dimensional")
+        made = cls(
+            *embeddings.shape, max_norm, norm_type, scale_grad_by_freq, mode, sparse, embeddings,
+            include_last_offset, padding_idx,
+        )  # fmt: skip
+        made.weight.requires_grad = not freeze
+        return made
 
     def forward(self, input, offsets=None, per_sample_weights=None):
         return F.embedding_bag(

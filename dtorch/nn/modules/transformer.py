@@ -48,23 +48,28 @@ class TransformerEncoderLayer(Module):
         self.dropout1 = Dropout(dropout)
         self.dropout2 = Dropout(dropout)
         self.activation = _activation(activation)
+        # torch's own, when it runs a module that was saved here, asks which one it is
+        self.activation_relu_or_gelu = {F.relu: 1, F.gelu: 2}.get(self.activation, 0)
 
     def forward(self, src, src_mask=None, src_key_padding_mask=None, is_causal=False):
-        def attend(x):
-            x, _ = self.self_attn(
-                x, x, x, attn_mask=src_mask, key_padding_mask=src_key_padding_mask,
-                need_weights=False, is_causal=is_causal,
-            )  # fmt: skip
-            return self.dropout1(x)
-
-        def feed_forward(x):
-            return self.dropout2(self.linear2(self.dropout(self.activation(self.linear1(x)))))
-
+        how = (src_mask, src_key_padding_mask, is_causal)
         if self.norm_first:
-            x = src + attend(self.norm1(src))
-            return x + feed_forward(self.norm2(x))
-        x = self.norm1(src + attend(src))
-        return self.norm2(x + feed_forward(x))
+            x = src + self._sa_block(self.norm1(src), *how)
+            return x + self._ff_block(self.norm2(x))
+        x = self.norm1(src + self._sa_block(src, *how))
+        return self.norm2(x + self._ff_block(x))
+
+    # The parts under torch's names, since subclasses override them.
+
+    def _sa_block(self, x, attn_mask, key_padding_mask, is_causal=False):
+        x, _ = self.self_attn(
+            x, x, x, attn_mask=attn_mask, key_padding_mask=key_padding_mask, need_weights=False,
+            is_causal=is_causal,
+        )  # fmt: skip
+        return self.dropout1(x)
+
+    def _ff_block(self, x):
+        return self.dropout2(self.linear2(self.dropout(self.activation(self.linear1(x)))))
 
 
 class TransformerDecoderLayer(Module):
@@ -104,28 +109,28 @@ class TransformerDecoderLayer(Module):
         tgt_is_causal=False,
         memory_is_causal=False,
     ):
-        def attend_self(x):
-            x, _ = self.self_attn(
-                x, x, x, attn_mask=tgt_mask, key_padding_mask=tgt_key_padding_mask,
-                need_weights=False, is_causal=tgt_is_causal,
-            )  # fmt: skip
-            return self.dropout1(x)
-
-        def attend_memory(x):
-            x, _ = self.multihead_attn(
-                x, memory, memory, attn_mask=memory_mask, key_padding_mask=memory_key_padding_mask,
-                need_weights=False, is_causal=memory_is_causal,
-            )  # fmt: skip
-            return self.dropout2(x)
-
-        def feed_forward(x):
-            return self.dropout3(self.linear2(self.dropout(self.activation(self.linear1(x)))))
-
+        own = (tgt_mask, tgt_key_padding_mask, tgt_is_causal)
+        others = (memory, memory_mask, memory_key_padding_mask, memory_is_causal)
         x = tgt
-        for part, norm in ((attend_self, self.norm1), (attend_memory, self.norm2),
-                           (feed_forward, self.norm3)):  # fmt: skip
-            x = x + part(norm(x)) if self.norm_first else norm(x + part(x))
-        return x
+        if self.norm_first:
+            x = x + self._sa_block(self.norm1(x), *own)
+            x = x + self._mha_block(self.norm2(x), *others)
+            return x + self._ff_block(self.norm3(x))
+        x = self.norm1(x + self._sa_block(x, *own))
+        x = self.norm2(x + self._mha_block(x, *others))
+        return self.norm3(x + self._ff_block(x))
+
+    _sa_block = TransformerEncoderLayer._sa_block
+
+    def _mha_block(self, x, mem, attn_mask, key_padding_mask, is_causal=False):
+        x, _ = self.multihead_attn(
+            x, mem, mem, attn_mask=attn_mask, key_padding_mask=key_padding_mask,
+            need_weights=False, is_causal=is_causal,
+        )  # fmt: skip
+        return self.dropout2(x)
+
+    def _ff_block(self, x):
+        return self.dropout3(self.linear2(self.dropout(self.activation(self.linear1(x)))))
 
 
 class _Stack(Module):

@@ -3,7 +3,9 @@
 # mypy: disallow-untyped-defs=False
 from __future__ import annotations
 
+import functools
 from collections import namedtuple
+from collections.abc import Iterable
 
 from ...core import dtype as dtypes
 from ...core.ops import create
@@ -37,9 +39,24 @@ class PackedSequence(
     def cuda(self, device=None):
         return type(self)(self.data.cuda(device), *self[1:])
 
+    def pin_memory(self):
+        return type(self)(self.data.pin_memory(), *self[1:])
+
+    def is_pinned(self):
+        return self.data.is_pinned()
+
     @property
     def is_cuda(self):
         return self.data.device.type == "cuda"
+
+
+_CONVERSIONS = {
+    "double": dtypes.float64, "float": dtypes.float32, "half": dtypes.float16,
+    "long": dtypes.int64, "int": dtypes.int32, "short": dtypes.int16, "char": dtypes.int8,
+    "byte": dtypes.uint8,
+}  # fmt: skip
+for _name, _dtype in _CONVERSIONS.items():
+    setattr(PackedSequence, _name, functools.partialmethod(PackedSequence.to, _dtype))
 
 
 def invert_permutation(permutation):
@@ -88,6 +105,11 @@ def pack_padded_sequence(input, lengths, batch_first=False, enforce_sorted=True)
             "that "
             "is <= 0"
         )
+    if max(lengths, default=0) > input.shape[0]:
+        raise RuntimeError(
+            f"Expected lengths of at most {input.shape[0]}, the steps of the input, but got "
+            f"{max(lengths)}"
+        )
     order = None
     if enforce_sorted:
         if lengths != sorted(lengths, reverse=True):
@@ -129,7 +151,14 @@ def pad_sequence(sequences, batch_first=False, padding_value=0.0, padding_side="
     """Tensors (L_i, ...) as one (max L, N, ...), with batch_first (N, max L, ...)."""
     if padding_side not in ("left", "right"):
         raise RuntimeError(f"padding_side should be one of 'right' or 'left', got {padding_side}")
+    if not isinstance(sequences, Iterable):
+        raise RuntimeError(
+            "pad_sequence: Expected iterable for input sequences, but got arg of type: "
+            f"{type(sequences)}"
+        )
     sequences = list(sequences)
+    if not sequences:
+        raise RuntimeError("received an empty list of sequences")
     length, rest = max(len(s) for s in sequences), sequences[0].shape[1:]
     rows = []
     for s in sequences:

@@ -2,6 +2,7 @@
 
 from .collate import default_collate, default_convert
 from .dataloader import DataLoader
+from .datapipes import IterDataPipe, MapDataPipe, functional_datapipe
 from .dataset import (
     ChainDataset,
     ConcatDataset,
@@ -12,12 +13,13 @@ from .dataset import (
     TensorDataset,
     random_split,
 )
-from .distributed import DistributedSampler
+from .distributed import DistributedSampler, ShardSampler
 from .sampler import (
     BatchSampler,
     RandomSampler,
     Sampler,
     SequentialSampler,
+    StatefulSampler,
     SubsetRandomSampler,
     WeightedRandomSampler,
 )
@@ -30,11 +32,15 @@ __all__ = [
     "DataLoader",
     "Dataset",
     "DistributedSampler",
+    "IterDataPipe",
     "IterableDataset",
+    "MapDataPipe",
     "RandomSampler",
     "Sampler",
     "SequentialSampler",
+    "ShardSampler",
     "StackDataset",
+    "StatefulSampler",
     "Subset",
     "SubsetRandomSampler",
     "TensorDataset",
@@ -42,6 +48,7 @@ __all__ = [
     "WorkerInfo",
     "default_collate",
     "default_convert",
+    "functional_datapipe",
     "get_worker_info",
     "random_split",
 ]

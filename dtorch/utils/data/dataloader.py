@@ -9,16 +9,23 @@ import os
 import warnings
 import weakref
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from multiprocessing.context import BaseContext
 from typing import Any, Generic, TypeVar
 
-from dtorch.core.random import Generator
+from dtorch.core.random import Generator, default_generator
 
 from .collate import default_collate, default_convert
 from .dataset import IterableDataset
 from .fetch import Exhausted, Recipe
-from .sampler import BatchSampler, RandomSampler, SequentialSampler, draw_seed
-from .worker import Worker, WorkerInfo, stop_workers
+from .sampler import (
+    BatchSampler,
+    RandomSampler,
+    SequentialSampler,
+    StatefulSampler,
+    draw_seed,
+)
+from .worker import Worker, WorkerInfo, stop_workers, wait_for
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -29,7 +36,9 @@ _FIXED = {"batch_size", "batch_sampler", "sampler", "drop_last", "dataset", "per
 class DataLoader(Generic[T_co]):
     """Iterates over a dataset in batches, made here or by worker processes.
 
-    The order of the batches depends on the samplers alone, never on the number of workers.
+    The order of the batches depends on the samplers alone, never on the number of workers. Big arrays
+    of a worker's batch lie in memory that is shared with the worker; it is used again when nothing
+    of the batch is left. Keep as many batches as you like: more than a few are copied.
 
     Args:
         dataset: map-style (``Dataset``, or anything with ``__getitem__`` and ``__len__``) or an
@@ -50,6 +59,9 @@ class DataLoader(Generic[T_co]):
         generator: where the shuffling and the workers' seeds come from.
         prefetch_factor: batches asked of each worker ahead of time (2).
         persistent_workers: keep the workers from one pass to the next.
+        pin_memory_device: accepted, as pin_memory is.
+        in_order: False gives batches as workers finish them; a pass then can't be saved in its
+            middle.
 
     Raises:
         ValueError: arguments that exclude each other or are out of range.
@@ -78,6 +90,8 @@ class DataLoader(Generic[T_co]):
         *,
         prefetch_factor: int | None = None,
         persistent_workers: bool = False,
+        pin_memory_device: str = "",
+        in_order: bool = True,
     ) -> None:
         _check_workers(num_workers, timeout, prefetch_factor, persistent_workers)
         _check_order(dataset, batch_size, shuffle, sampler, batch_sampler, drop_last)
@@ -91,6 +105,8 @@ class DataLoader(Generic[T_co]):
         self.multiprocessing_context = _context(multiprocessing_context, num_workers)
         self.generator = generator
         self.persistent_workers = persistent_workers
+        self.pin_memory_device = pin_memory_device
+        self.in_order = in_order
 
         self._streams = isinstance(dataset, IterableDataset)
         if sampler is None and not self._streams:
@@ -113,6 +129,15 @@ class DataLoader(Generic[T_co]):
         self._order: Any = batch_sampler if batch_sampler is not None else sampler
         if self._streams:
             self._order = itertools.repeat(None)
+        # The sampler that keeps the state, if one does, and how many of its items are a batch.
+        self._stateful: tuple[StatefulSampler[Any], int] | None = None
+        if isinstance(self._order, StatefulSampler):
+            self._stateful = self._order, 1
+        elif isinstance(self._order, BatchSampler):
+            inner = self._order.sampler
+            if isinstance(inner, StatefulSampler):
+                self._stateful = inner, self._order.batch_size
+        self._progress = Progress(ended=True)
         self._made = True
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -139,28 +164,119 @@ class DataLoader(Generic[T_co]):
                 "pin_memory=True has no effect yet: batches lie in ordinary memory", stacklevel=2
             )
         # Drawn also without workers, so that the order doesn't depend on their number.
-        seed = draw_seed(self.generator)
+        seed, requests = self._begin()
+        progress, skipped = self._progress, self._progress.taken if self._streams else 0
         if self.num_workers == 0:
-            return _batches_here(self._recipe().begin(), iter(self._order))
+            batches = _batches_here(self._recipe().begin(), requests, progress)
+        else:
+            batches = self._batches_of_workers(seed, requests, progress)
+        if skipped:  # a stream has no other way to get there
+            progress.taken = 0
+            collections.deque(itertools.islice(batches, skipped), maxlen=0)
+        return batches
+
+    def _batches_of_workers(
+        self, seed: int, requests: Iterator[Any], progress: Progress
+    ) -> WorkerIterator:
         iterator = self._iterator
         if iterator is None or not iterator.alive:
             iterator = WorkerIterator(self, seed)
         if self.persistent_workers:
             self._iterator = iterator
-        iterator.begin()
+        iterator.begin(requests, progress)
         return iterator
+
+    # ---- state -----------------------------------------------------------------------------------
+
+    def _begin(self) -> tuple[int, Iterator[Any]]:
+        """Begins a pass, or goes on with one: its seed, and its requests still to be made."""
+        source = self.generator or default_generator()
+        loaded = self._progress if self._progress.loaded else None
+        now = source.get_state()
+        if loaded is not None and loaded.began is not None:
+            source.set_state(loaded.began)
+        self._progress = Progress(began=source.get_state(), taken=loaded.taken if loaded else 0)
+        seed, requests = draw_seed(self.generator), iter(self._order)
+        if not self._streams:
+            collections.deque(itertools.islice(requests, self._progress.taken), maxlen=0)
+        if loaded is not None and loaded.began is not None:
+            source.set_state(now)
+        return seed, requests
+
+    def state_dict(self) -> dict[str, Any]:
+        """How far this pass is: after the last batch that it has yielded; or that none is under way.
+
+        What was fetched ahead of time doesn't count. With a StatefulSampler (DistributedSampler,
+        ShardSampler) this holds its state, and may be loaded at another number of ranks. Otherwise
+        the order is had again from the generator's state at the begin of the pass; the default
+        generator's state now is for the user to save, where it is drawn from.
+        """
+        progress = self._progress
+        under_way = None if progress.ended else progress
+        if under_way is not None and not self.in_order:
+            raise RuntimeError(
+                "state_dict: with in_order=False the batches taken are not the first of the pass, so "
+                "that it can't be gone on with; save at its end, or use in_order=True"
+            )
+        state: dict[str, Any] = {"taken": 0, "began": None, "sampler": None, "generator": None}
+        if self._stateful is not None:
+            sampler, items = self._stateful
+            taken = None if under_way is None else under_way.taken * items
+            state["sampler"] = sampler.state_dict(taken)
+        elif under_way is not None:
+            state.update(taken=under_way.taken, began=under_way.began)
+        if self.generator is not None:
+            state["generator"] = self.generator.get_state()
+        return state
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """The next pass yields exactly the batches that were left when the state was made.
+
+        Without a StatefulSampler the loader must be made with the same arguments; a stream
+        (IterableDataset) is fetched from its begin for this. What samples draw at random is the
+        same again only with a ShardSampler.
+        """
+        if self._stateful is not None:
+            if state_dict["sampler"] is None:
+                raise ValueError("the state is of a DataLoader without a StatefulSampler")
+            self._stateful[0].load_state_dict(state_dict["sampler"])
+        elif state_dict["sampler"] is not None:
+            raise ValueError("the state is of a DataLoader with a StatefulSampler")
+        if self.generator is not None and state_dict["generator"] is not None:
+            self.generator.set_state(state_dict["generator"])
+        self._progress = Progress(state_dict["began"], state_dict["taken"], loaded=True)
 
     def _recipe(self) -> Recipe:
         return Recipe(self.dataset, self.collate_fn, self._batched, self.batch_size, self.drop_last)
 
 
-def _batches_here(fetch: Callable[[Any], Any], requests: Iterator[Any]) -> Iterator[Any]:
+@dataclass
+class Progress:
+    """How far a pass is: shared by the loader, whose state it is, and the pass's iterator.
+
+    began: the generator's state before the pass
+    taken: batches that were yielded
+    ended: there are no more
+    loaded: it was read from a state; the next pass goes on from there
+    """
+
+    began: Any = None
+    taken: int = 0
+    ended: bool = False
+    loaded: bool = False
+
+
+def _batches_here(
+    fetch: Callable[[Any], Any], requests: Iterator[Any], progress: Progress
+) -> Iterator[Any]:
     for request in requests:
         try:
             batch = fetch(request)
         except Exhausted:
-            return
+            break
+        progress.taken += 1
         yield batch
+    progress.ended = True
 
 
 class WorkerIterator(Iterator[Any]):
@@ -178,8 +294,7 @@ class WorkerIterator(Iterator[Any]):
             )
         self._timeout = loader.timeout or None
         self._ahead = (loader.prefetch_factor or 0) * loader.num_workers
-        self._persistent = loader.persistent_workers
-        self._order = loader._order
+        self._persistent, self._in_order = loader.persistent_workers, loader.in_order
         self._pending: collections.deque[Worker] = collections.deque()  # one entry a request
         self._workers: list[Worker] = []
         self._stop = weakref.finalize(self, stop_workers, self._workers, os.getpid())
@@ -190,11 +305,11 @@ class WorkerIterator(Iterator[Any]):
                 Worker(info, recipe, loader.worker_init_fn, loader.multiprocessing_context)
             )
 
-    def begin(self) -> None:
+    def begin(self, requests: Iterator[Any], progress: Progress) -> None:
         """Starts a pass, after what an abandoned one has left in the pipes."""
         while self._pending:
             self._receive()
-        self._requests = iter(self._order)
+        self._requests, self._progress = requests, progress
         self._active = list(self._workers)
         self._turn = itertools.cycle(self._workers)
         for worker in self._workers:
@@ -211,12 +326,14 @@ class WorkerIterator(Iterator[Any]):
                 self._active.remove(worker)
             self._ask_for_one()
             if kind == "batch":
+                self._progress.taken += 1
                 return content
             if kind == "error":
                 try:
                     raise content
                 finally:
                     del content  # else it and this frame would keep each other, and the workers
+        self._progress.ended = True
         if not self._persistent:
             self._stop()
         raise StopIteration
@@ -236,10 +353,12 @@ class WorkerIterator(Iterator[Any]):
             self._pending.append(worker)
 
     def _receive(self) -> tuple[Worker, str, Any]:
-        # Batches come in the order of the requests: it is always the oldest one's turn.
-        worker = self._pending.popleft()
+        # In the order of the requests it is always the oldest one's turn.
+        wanted = [self._pending[0]] if self._in_order else list(self._pending)
         try:
-            kind, content = worker.receive(self._timeout)
+            worker = wait_for(wanted, set(self._pending), self._timeout)
+            self._pending.remove(worker)
+            kind, content = worker.receive()
         except RuntimeError:
             self._pending.clear()
             self._stop()

@@ -3,15 +3,53 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from dtorch.core.random import Generator, manual_seed, use_generator
 
 from .dataset import IterableDataset, fetch_samples
 
 
 class Exhausted(Exception):
     """An iterable dataset has no further batch. (StopIteration could be the dataset's own bug.)"""
+
+
+class Shard(NamedTuple):
+    """Samples that are collated together, and the seed of what is drawn for them."""
+
+    indices: list[int]
+    seed: int
+
+
+class Shards(list[Shard]):
+    """The request for a list of batches."""
+
+
+def seed_everything(seed: int) -> None:
+    """Seeds dtorch's, Python's and NumPy's default generators."""
+    random.seed(seed)
+    manual_seed(seed)
+    # One word more than Python's has: of the same two, the two would draw the same numbers.
+    np.random.seed([seed & 0xFFFFFFFF, seed >> 32, 1])
+
+
+@contextmanager
+def _drawing_by(seed: int) -> Iterator[None]:
+    """The default generators are seeded in here, and go on afterwards as if nothing had been."""
+    python, numpys = random.getstate(), np.random.get_state()
+    try:
+        with use_generator(Generator()):
+            seed_everything(seed)
+            yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpys)
 
 
 @dataclass(frozen=True)
@@ -36,9 +74,15 @@ class Recipe:
         return self._from_index
 
     def _from_index(self, request: Any) -> Any:
+        if isinstance(request, Shards):
+            return [self._shard(shard) for shard in request]
         if self.batched:
             return self.collate_fn(fetch_samples(self.dataset, request))
         return self.collate_fn(self.dataset[request])
+
+    def _shard(self, shard: Shard) -> Any:
+        with _drawing_by(shard.seed):
+            return self.collate_fn(fetch_samples(self.dataset, shard.indices))
 
     def _from_stream(self) -> Callable[[Any], Any]:
         stream = iter(self.dataset)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Sequence, Sized
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from dtorch.core.dtype import float64
 from dtorch.core.ops.create import as_tensor
@@ -20,6 +20,21 @@ class Sampler(Generic[T_co]):
 
     def __iter__(self) -> Iterator[T_co]:
         raise NotImplementedError(f"{type(self).__name__} must define __iter__")
+
+
+class StatefulSampler(Sampler[T_co]):
+    """A sampler that can tell how far it is, and go on from there.
+
+    A DataLoader asks it, and not how often it was called: batches are ordered ahead of time.
+    """
+
+    def state_dict(self, taken: int | None = None) -> dict[str, Any]:
+        """The state after ``taken`` items of the pass under way; after all it has yielded if None."""
+        raise NotImplementedError(f"{type(self).__name__} must define state_dict")
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Goes on from there in the next pass."""
+        raise NotImplementedError(f"{type(self).__name__} must define load_state_dict")
 
 
 def draw_seed(generator: Generator | None) -> int:

@@ -1,10 +1,12 @@
-"""MNIST and FashionMNIST, read from the IDX files that their authors publish."""
+"""MNIST and its like, read from the IDX files that their authors publish."""
 
 from __future__ import annotations
 
 import gzip
 import math
 import os
+import string
+import warnings
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -14,11 +16,22 @@ import numpy as np
 
 from dtorch.core.ops.create import from_numpy
 
+from .archive import extract
 from .download import download
-from .vision import VisionDataset
+from .vision import VisionDataset, pil_image
 
 # What the third byte of an IDX file says its values are (http://yann.lecun.com/exdb/mnist/).
 _IDX_DTYPES = {8: ">u1", 9: ">i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
+
+
+def _renamed(old: str, new: str) -> property:
+    """An attribute under the name that torchvision once had for it."""
+
+    def value(self: MNIST) -> Any:
+        warnings.warn(f"{old} has been renamed {new}", UserWarning, stacklevel=2)
+        return getattr(self, new)
+
+    return property(value)
 
 
 class MNIST(VisionDataset):
@@ -60,6 +73,9 @@ class MNIST(VisionDataset):
     ]
 
     root: Path
+    train_data, test_data = _renamed("train_data", "data"), _renamed("test_data", "data")
+    train_labels = _renamed("train_labels", "targets")
+    test_labels = _renamed("test_labels", "targets")
 
     def __init__(
         self,
@@ -73,9 +89,8 @@ class MNIST(VisionDataset):
         self.train = train
         if download:
             self.download()
-        part = "train" if train else "t10k"
-        images = self._read(f"{part}-images-idx3-ubyte")
-        labels = self._read(f"{part}-labels-idx1-ubyte")
+        images = self._read(f"{self._part}-images-idx3-ubyte")
+        labels = self._read(f"{self._part}-labels-idx1-ubyte")
         if images.ndim != 3 or labels.shape != images.shape[:1]:
             raise RuntimeError(
                 f"{self.raw_folder}: expected images of shape (N, H, W) and N labels, got shapes "
@@ -83,6 +98,11 @@ class MNIST(VisionDataset):
             )
         self.data = from_numpy(images)
         self.targets = from_numpy(labels.astype(np.int64))
+
+    @property
+    def _part(self) -> str:
+        """How the names of the files begin."""
+        return "train" if self.train else "t10k"
 
     @property
     def raw_folder(self) -> Path:
@@ -104,14 +124,7 @@ class MNIST(VisionDataset):
         )
 
     def _image(self, index: int) -> Any:
-        try:
-            from PIL import Image
-        except ImportError as error:
-            raise ImportError(
-                f"{type(self).__name__} gives PIL images, which need pillow: pip install "
-                "'dtorch[vision]'. Or use the tensors .data and .targets as they are"
-            ) from error
-        return Image.fromarray(self.data[index].numpy())
+        return pil_image(self.data[index].numpy())
 
 
 class FashionMNIST(MNIST):
@@ -136,6 +149,65 @@ class FashionMNIST(MNIST):
         "Bag",
         "Ankle boot",
     ]
+
+
+class KMNIST(MNIST):
+    """70,000 handwritten hiragana, in MNIST's format (Clanuwat et al., 2018)."""
+
+    mirrors = ["http://codh.rois.ac.jp/kmnist/dataset/kmnist/"]
+    md5 = {
+        "train-images-idx3-ubyte.gz": "bdb82020997e1d708af4cf47b453dcf7",
+        "train-labels-idx1-ubyte.gz": "e144d726b3acfaa3e44228e80efcd344",
+        "t10k-images-idx3-ubyte.gz": "5c965bf0a639b31b8f53240b1b52f4d7",
+        "t10k-labels-idx1-ubyte.gz": "7320c461ea6c1c855c0b718fb2a4b134",
+    }
+    classes = ["o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"]
+
+
+_MERGED = [*string.digits, *string.ascii_uppercase, *"abdefghnqrt"]
+
+
+class EMNIST(MNIST):
+    """Handwritten letters and digits in MNIST's format (Cohen et al., 2017).
+
+    The images lie on their side: rows and columns are those of the files, as in torchvision.
+
+    split: "byclass" (62 classes), "bymerge" and "balanced" (47), "letters" (26, numbered from 1),
+        "digits" or "mnist" (10); the rest is MNIST's
+    """
+
+    mirrors = ["https://biometrics.nist.gov/cs_links/EMNIST/"]
+    archive_md5 = "58c8d27c78d21e728a6bc7b3cc06412e"
+    classes_split_dict = {
+        "byclass": [*string.digits, *string.ascii_uppercase, *string.ascii_lowercase],
+        "bymerge": _MERGED,
+        "balanced": _MERGED,
+        "letters": ["N/A", *string.ascii_lowercase],
+        "digits": [*string.digits],
+        "mnist": [*string.digits],
+    }
+
+    def __init__(self, root: str | os.PathLike[str], split: str, **options: Any) -> None:
+        if split not in self.classes_split_dict:
+            raise ValueError(f"Unknown value '{split}' for argument split: "
+                             f"{[*self.classes_split_dict]} expected")  # fmt: skip
+        self.split = split
+        self.classes = self.classes_split_dict[split]
+        super().__init__(root, **options)
+
+    @property
+    def _part(self) -> str:
+        return f"emnist-{self.split}-{'train' if self.train else 'test'}"
+
+    def download(self) -> None:
+        """Fetches and unpacks the archive of all splits, if the file of this one is not there."""
+        if any(self.raw_folder.glob(f"{self._part}-images-idx3-ubyte*")):
+            return
+        archive = self.raw_folder / "gzip.zip"
+        download([self.mirrors[0] + archive.name], archive, self.archive_md5)
+        extract(archive, self.raw_folder)
+        for path in (self.raw_folder / "gzip").glob("*.gz"):
+            path.replace(self.raw_folder / path.name)
 
 
 def read_idx(path: Path) -> np.ndarray:

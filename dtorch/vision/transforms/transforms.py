@@ -1,191 +1,236 @@
-"""Image transforms as objects, to be composed. Random ones draw from the default generator."""
+"""What image transforms are, their compositions, and those that convert.
+
+A transform first draws what is random of it (`make_params`), then applies it (`transform`). So a sample
+of several images gets the same for all of them: transform(image, other, label), or a tuple, list or
+dict of them. What is no image is passed on.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from dtorch.core.ops.random import rand, randint
+import numpy as np
+
+from dtorch import nn
 from dtorch.core.tensor import Tensor
 
 from . import functional as F
-from .functional import InterpolationMode
+from .random import chance, choice, order
+
+
+def is_image(x: Any) -> bool:
+    """A PIL image, or a Tensor or array of at least two dimensions."""
+    return F.is_pil(x) or (isinstance(x, (Tensor, np.ndarray)) and x.ndim >= 2)
+
+
+class Transform(nn.Module):
+    """A transform of images; see the module's text."""
+
+    shown: tuple[str, ...] = ()  # attributes that repr() names
+
+    def make_params(self, flat_inputs: list[Any]) -> Any:
+        """What is random, for the images of a sample."""
+        return None
+
+    def transform(self, image: Any, params: Any) -> Any:
+        raise NotImplementedError
+
+    def forward(self, *inputs: Any) -> Any:
+        sample = inputs[0] if len(inputs) == 1 else inputs
+        if not isinstance(sample, (tuple, list, dict)):
+            return self.transform(sample, self.make_params([sample]))
+        images = list(_images(sample))
+        if not images:
+            return sample
+        return _mapped(self.transform, sample, self.make_params(images))
+
+    def extra_repr(self) -> str:
+        return ", ".join(f"{name}={getattr(self, name)}" for name in self.shown)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.extra_repr()})"
+
+
+def _images(sample: Any) -> Any:
+    """The images in a sample, one after the other."""
+    if isinstance(sample, (tuple, list, dict)):
+        for part in sample.values() if isinstance(sample, dict) else sample:
+            yield from _images(part)
+    elif is_image(sample):
+        yield sample
+
+
+def _mapped(transform: Callable[[Any, Any], Any], sample: Any, params: Any) -> Any:
+    if isinstance(sample, dict):
+        return {key: _mapped(transform, part, params) for key, part in sample.items()}
+    if isinstance(sample, (tuple, list)):
+        parts = [_mapped(transform, part, params) for part in sample]
+        return type(sample)(*parts) if hasattr(sample, "_fields") else type(sample)(parts)
+    return transform(sample, params) if is_image(sample) else sample
+
+
+# ---- compositions ------------------------------------------------------------------------------
 
 
 class Compose:
     """One transform after the other."""
 
-    def __init__(self, transforms: Sequence[Callable[[Any], Any]]) -> None:
+    def __init__(self, transforms: Sequence[Callable[..., Any]]) -> None:
         self.transforms = transforms
 
-    def __call__(self, image: Any) -> Any:
-        for transform in self.transforms:
-            image = transform(image)
-        return image
+    def __call__(self, *inputs: Any) -> Any:
+        return _in_turn(self.transforms, inputs)
 
     def __repr__(self) -> str:
         return "\n    ".join(["Compose(", *map(repr, self.transforms)]) + "\n)"
 
 
-class Lambda:
+def _in_turn(transforms: Any, inputs: tuple[Any, ...]) -> Any:
+    several = len(inputs) > 1
+    sample = inputs if several else inputs[0]
+    for transform in transforms:
+        sample = transform(*sample) if several else transform(sample)
+    return sample
+
+
+class _Several(nn.Module):
+    """Transforms of which some are applied."""
+
+    def __init__(self, transforms: Sequence[Callable[..., Any]]) -> None:
+        super().__init__()
+        if not isinstance(transforms, (Sequence, nn.ModuleList)):
+            raise TypeError("Argument transforms should be a sequence of callables")
+        self.transforms = transforms
+
+    def __repr__(self) -> str:
+        return "\n    ".join([f"{type(self).__name__}(", *map(repr, self.transforms)]) + "\n)"
+
+
+class RandomApply(_Several):
+    """All of the transforms with probability p, else none."""
+
+    def __init__(self, transforms: Sequence[Callable[..., Any]], p: float = 0.5) -> None:
+        super().__init__(transforms)
+        self.p = p
+
+    def forward(self, *inputs: Any) -> Any:
+        return _in_turn(self.transforms if chance(self.p) else [], inputs)
+
+
+class RandomOrder(_Several):
+    """The transforms in any order."""
+
+    def forward(self, *inputs: Any) -> Any:
+        return _in_turn([self.transforms[i] for i in order(len(self.transforms))], inputs)
+
+
+class RandomChoice(_Several):
+    """One of the transforms.  p: their probabilities, by default equal ones"""
+
+    def __init__(
+        self, transforms: Sequence[Callable[..., Any]], p: Sequence[float] | None = None
+    ) -> None:
+        super().__init__(transforms)
+        if p is not None and len(p) != len(transforms):
+            raise ValueError(
+                f"{len(transforms)} transforms need as many probabilities, got {len(p)}"
+            )
+        self.p = p
+
+    def forward(self, *inputs: Any) -> Any:
+        chosen = choice([1.0] * len(self.transforms) if self.p is None else list(self.p))
+        return _in_turn([self.transforms[chosen]], inputs)
+
+
+# ---- conversions -------------------------------------------------------------------------------
+
+
+class Lambda(Transform):
     """A function as a transform. (A lambda can't be sent to workers started by "spawn".)"""
 
     def __init__(self, lambd: Callable[[Any], Any]) -> None:
+        super().__init__()
         if not callable(lambd):
             raise TypeError(f"Argument lambd should be callable, got {type(lambd).__name__!r}")
         self.lambd = lambd
 
-    def __call__(self, image: Any) -> Any:
-        return self.lambd(image)
-
-    def __repr__(self) -> str:
-        return "Lambda()"
+    def forward(self, *inputs: Any) -> Any:
+        return self.lambd(*inputs)
 
 
-class ToTensor:
+class ToTensor(Transform):
     """A PIL image or array (H, W[, C]) becomes a Tensor (C, H, W); 8-bit values become 0 to 1."""
 
-    def __call__(self, image: Any) -> Tensor:
+    def transform(self, image: Any, params: Any) -> Tensor:
         return F.to_tensor(image)
 
-    def __repr__(self) -> str:
-        return "ToTensor()"
 
-
-class PILToTensor:
+class PILToTensor(Transform):
     """A PIL image becomes a Tensor (C, H, W) with the same values."""
 
-    def __call__(self, image: Any) -> Tensor:
+    def transform(self, image: Any, params: Any) -> Tensor:
         return F.pil_to_tensor(image)
 
-    def __repr__(self) -> str:
-        return "PILToTensor()"
+
+class ToPILImage(Transform):
+    """A Tensor (C, H, W) or an array (H, W[, C]) becomes a PIL image; floats are 0 to 1."""
+
+    shown = ("mode",)
+
+    def __init__(self, mode: str | None = None) -> None:
+        super().__init__()
+        self.mode = mode
+
+    def transform(self, image: Any, params: Any) -> Any:
+        return F.to_pil_image(image, self.mode)
 
 
-class Normalize:
+class ConvertImageDtype(Transform):
+    """A tensor in another dtype, where white stays white."""
+
+    def __init__(self, dtype: Any) -> None:
+        super().__init__()
+        self.dtype = dtype
+
+    def transform(self, image: Any, params: Any) -> Tensor:
+        return F.convert_image_dtype(image, self.dtype)
+
+
+class Normalize(Transform):
     """(x - mean) / std on a float Tensor (..., C, H, W), with C means and stds."""
 
+    shown = ("mean", "std")
+
     def __init__(self, mean: Sequence[float], std: Sequence[float], inplace: bool = False) -> None:
+        super().__init__()
         self.mean = mean
         self.std = std
         self.inplace = inplace
 
-    def __call__(self, tensor: Tensor) -> Tensor:
-        return F.normalize(tensor, self.mean, self.std, self.inplace)
-
-    def __repr__(self) -> str:
-        return f"Normalize(mean={self.mean}, std={self.std})"
+    def transform(self, image: Any, params: Any) -> Tensor:
+        return F.normalize(image, self.mean, self.std, self.inplace)
 
 
-class Resize:
-    """Another size: (height, width), or one number for the shorter side. PIL images only, yet."""
+class LinearTransformation(Transform):
+    """(x - mean) @ matrix on flattened images, as for whitening.
 
-    def __init__(
-        self,
-        size: int | Sequence[int],
-        interpolation: InterpolationMode = InterpolationMode.BILINEAR,
-    ) -> None:
-        self.size = size
-        self.interpolation = interpolation
-
-    def __call__(self, image: Any) -> Any:
-        return F.resize(image, self.size, self.interpolation)
-
-    def __repr__(self) -> str:
-        return f"Resize(size={self.size}, interpolation={self.interpolation.value})"
-
-
-class CenterCrop:
-    """The middle part of the given size."""
-
-    def __init__(self, size: int | Sequence[int]) -> None:
-        self.size = F.pair(size)
-
-    def __call__(self, image: Any) -> Any:
-        return F.center_crop(image, self.size)
-
-    def __repr__(self) -> str:
-        return f"CenterCrop(size={self.size})"
-
-
-class Pad:
-    """A border of ``fill``: one width, (left/right, top/bottom) or (left, top, right, bottom)."""
-
-    def __init__(self, padding: int | Sequence[int], fill: int = 0) -> None:
-        self.padding = padding
-        self.fill = fill
-
-    def __call__(self, image: Any) -> Any:
-        return F.pad(image, self.padding, self.fill)
-
-    def __repr__(self) -> str:
-        return f"Pad(padding={self.padding}, fill={self.fill})"
-
-
-class RandomCrop:
-    """A part of the given size from a random place.
-
-    Args:
-        padding: a border added before (as for ``Pad``).
-        pad_if_needed: add a border too where the image is smaller than ``size``.
+    transformation_matrix: (D, D); mean_vector: (D,), where D = C * H * W
     """
 
-    def __init__(
-        self,
-        size: int | Sequence[int],
-        padding: int | Sequence[int] | None = None,
-        pad_if_needed: bool = False,
-        fill: int = 0,
-    ) -> None:
-        self.size = F.pair(size)
-        self.padding = padding
-        self.pad_if_needed = pad_if_needed
-        self.fill = fill
-
-    def __call__(self, image: Any) -> Any:
-        height, width = self.size
-        if self.padding is not None:
-            image = F.pad(image, self.padding, self.fill)
-        _, image_height, image_width = F.get_dimensions(image)
-        if self.pad_if_needed and image_width < width:
-            image = F.pad(image, [width - image_width, 0], self.fill)
-        if self.pad_if_needed and image_height < height:
-            image = F.pad(image, [0, height - image_height], self.fill)
-        _, image_height, image_width = F.get_dimensions(image)
-        if image_height < height or image_width < width:
+    def __init__(self, transformation_matrix: Tensor, mean_vector: Tensor) -> None:
+        super().__init__()
+        if transformation_matrix.shape[0] != transformation_matrix.shape[1]:
             raise ValueError(
-                f"Required crop size {(height, width)} is larger than input image size "
-                f"{(image_height, image_width)}; pass padding or pad_if_needed=True"
+                f"transformation_matrix should be square. Got {tuple(transformation_matrix.shape)}"
             )
-        top = int(randint(0, image_height - height + 1, ()))
-        left = int(randint(0, image_width - width + 1, ()))
-        return F.crop(image, top, left, height, width)
+        if len(mean_vector) != len(transformation_matrix):
+            raise ValueError(
+                f"mean_vector should have length {len(transformation_matrix)}, got {len(mean_vector)}"
+            )
+        self.transformation_matrix = transformation_matrix
+        self.mean_vector = mean_vector
 
-    def __repr__(self) -> str:
-        return f"RandomCrop(size={self.size}, padding={self.padding})"
-
-
-class RandomHorizontalFlip:
-    """Left and right changed about, with probability ``p``."""
-
-    def __init__(self, p: float = 0.5) -> None:
-        self.p = p
-
-    def __call__(self, image: Any) -> Any:
-        return F.hflip(image) if float(rand(())) < self.p else image
-
-    def __repr__(self) -> str:
-        return f"RandomHorizontalFlip(p={self.p})"
-
-
-class RandomVerticalFlip:
-    """Top and bottom changed about, with probability ``p``."""
-
-    def __init__(self, p: float = 0.5) -> None:
-        self.p = p
-
-    def __call__(self, image: Any) -> Any:
-        return F.vflip(image) if float(rand(())) < self.p else image
-
-    def __repr__(self) -> str:
-        return f"RandomVerticalFlip(p={self.p})"
+    def transform(self, image: Any, params: Any) -> Tensor:
+        flat = image.reshape(-1, len(self.mean_vector)) - self.mean_vector
+        return (flat @ self.transformation_matrix).reshape(image.shape)

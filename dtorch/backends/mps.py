@@ -1,0 +1,9 @@
+"""Apple's GPUs, which dtorch does not use."""
+
+
+def is_available() -> bool:
+    return False
+
+
+def is_built() -> bool:
+    return False

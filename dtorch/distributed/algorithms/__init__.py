@@ -1,0 +1,1 @@
+"""torch.distributed.algorithms: uneven inputs, how DDP communicates gradients, averages of models."""

@@ -1,0 +1,5 @@
+"""torch.distributed.elastic.multiprocessing.errors"""
+
+from ....parallel.error_file import record
+
+__all__ = ["record"]

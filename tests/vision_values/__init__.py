@@ -1,0 +1,1 @@
+"""What torchvision computes, for tests to compare with, and how it was computed."""
