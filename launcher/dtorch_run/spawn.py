@@ -12,10 +12,12 @@ import os
 import signal
 import struct
 import subprocess
+import sys
 import termios
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from dtorch_run import janitor
 from dtorch_run.plan import Command
 
 _PREFIX = 12  # columns that a line's prefix may take
@@ -75,6 +77,22 @@ class Process:
             status
         )  # it need not be waited for again
         return End(self._popen.returncode, usage.ru_maxrss * 1024)
+
+
+def stand_by(part: str, leftovers: list[str]) -> subprocess.Popen[bytes]:
+    """Have a process stand by that cleans up after this part of a job when we are killed.
+
+    leftovers: patterns of files.  Writing anything to its stdin says that we have done it ourselves.
+    """
+    env = {name: value for name, value in os.environ.items() if name != "DTORCH_PART"}
+    return subprocess.Popen(
+        (sys.executable, "-I", "-S", janitor.__file__, part, *leftovers),
+        env=env,  # the janitor of a job that we are part of must not end ours
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
 
 
 def _channel(rank: int | None, stream: int) -> tuple[int, int]:

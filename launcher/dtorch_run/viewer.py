@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import Any
 
 from dtorch_run.cores import text as spans
-from dtorch_run.job import CONTROL_FILE
 from dtorch_run.options import UsageError
 from dtorch_run.plan import LOG_DIR
 from dtorch_run.report import size
+from dtorch_run.watchers import CONTROL_FILE
 
 COMMANDS = ("status", "top", "logs", "diff")
 _PATIENCE = 2000  # ms for a job to answer
