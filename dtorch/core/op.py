@@ -69,6 +69,8 @@ class Op:
         self.numbers = numbers
         self.kinds = kinds
         self.kernels: dict[str, Callable[..., Any]] = {}
+        self.fused: dict[str, Callable[..., Any]] = {}
+        self.fast_rules: dict[str, tuple[Callable[..., Any], int]] = {}
         self.rules: tuple[Any, ...] = ()
         self.own: tuple[bool, ...] = ()
         self.composite: Callable[..., Any] | None = None
@@ -139,19 +141,37 @@ class Op:
 
         return register
 
-    def override_rule(self, rule: Callable[..., Any], least: int) -> None:
+    def fuse(self, device: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+        """Try kernel(xp, *arrays, **params) first on one device type: @tanh.fuse("cuda").
+
+        It gets float16 and bfloat16 as they are, and may return None: then the op's kernel runs.
+        """
+
+        def register(kernel: Callable[..., Any]) -> Callable[..., Any]:
+            self.fused[device] = kernel
+            return kernel
+
+        return register
+
+    def override_rule(self, rule: Callable[..., Any], least: int, device: str = "cpu") -> None:
         """Try rule(g, y, *inputs, **params) first, on arrays, for the first input's gradient.
 
         least: the number of elements of g from which it is tried.
         It may return None, and the rule that was given is run.  That is for what is faster on large
         arrays; under create_graph the given rule alone is run, and differentiated.
         """
+        fast = self.fast_rules
+        fast[device] = rule, least
+        if len(fast) > 1:
+            return  # `first` is in place, and looks here
         given = self.rules[0]
 
         def first(g: Any, *values: Any, **params: Any) -> Any:
             got = None
-            if type(g) is ndarray and g.size >= least:
-                got = rule(g, *values, **params)
+            if not isinstance(g, Tensor):
+                rule, least = fast.get(backend.of(g).name, (None, 0))
+                if rule is not None and g.size >= least:
+                    got = rule(g, *values, **params)
             return given(g, *values, **params) if got is None else got
 
         self.vjp(first, *self.rules[1:], own=self.own)
@@ -213,6 +233,10 @@ class Op:
     def run(self, arrays: Any, params: dict[str, Any]) -> Any:
         """The kernel of the arrays' device; float16 and bfloat16 are computed in float32."""
         xp = cpu if type(arrays[0]) is ndarray else backend.of(*arrays)
+        if xp.name in self.fused:
+            out = self.fused[xp.name](xp, *arrays, **params)
+            if out is not None:
+                return out
         kernel = self.kernels.get(xp.name, self.kernel)
         half = _half_among(arrays) if self.half == "float32" else None
         if half is None:

@@ -77,6 +77,13 @@ class Generator:
             self._offset = int(engine.state["state"]["counter"][0])
         return result
 
+    def reserve(self, blocks: int) -> tuple[int, int]:
+        """The state, (seed, offset), of a draw of that many blocks that is made elsewhere."""
+        with self._lock:
+            state = self._seed, self._offset
+            self._offset += blocks
+        return state
+
     def __getstate__(self) -> tuple[str, int, int]:
         return str(self.device), self._seed, self._offset
 

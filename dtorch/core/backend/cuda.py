@@ -8,7 +8,7 @@ from typing import Any
 import ml_dtypes  # before CuPy, which looks for bfloat16 when it is imported
 import numpy as np
 
-from . import visible
+from . import cuda_kernels, visible
 
 name = "cuda"
 slice_size = 1 << 62  # whole arrays: launches cost more than memory here
@@ -163,9 +163,17 @@ def coo_matmul(values: Any, rows: Any, cols: Any, shape: tuple[int, int], dense:
 
 
 def to_numpy(a: Any) -> Any:
+    launch.check()
     return cp.asnumpy(a)
 
 
 def synchronize() -> None:
     """Wait until the current device has done what was asked of it."""
     cp.cuda.get_current_stream().synchronize()
+    launch.check()
+
+
+# ---- our own kernels -------------------------------------------------------------------------
+
+launch = cuda_kernels.Launcher(cp)
+bad = launch.bad

@@ -3,12 +3,13 @@
 # mypy: disallow-untyped-defs=False
 from __future__ import annotations
 
+from ..backend import of
 from ..op import op
 from ..views import in_place
 from .activation import leaky_relu
 from .pointwise import where
 from .random import keep_mask, rand_like
-from .shape import squeeze, unsqueeze
+from .shape import raw, squeeze, unsqueeze
 
 
 @op()
@@ -41,7 +42,7 @@ def dropout(input, p=0.5, training=True):
 
 def _dropped(x, p, shape):
     scale = 1 / (1 - p) if p < 1 else 0.0
-    return _masked(x, mask=keep_mask(tuple(shape), p), scale=scale)
+    return _masked(x, mask=keep_mask(tuple(shape), p, of(raw(x))), scale=scale)
 
 
 def feature_dropout(input, p=0.5, training=True):
@@ -59,7 +60,9 @@ def _alpha_dropped(x, p, shape):
     limit = -1.7580993408473766
     a = ((1 - p) * (1 + p * limit**2)) ** -0.5 if p < 1 else 0.0
     b = -a * limit * p
-    return _masked(x, mask=keep_mask(tuple(shape), p), scale=a, shift=(b, a * limit + b))
+    return _masked(
+        x, mask=keep_mask(tuple(shape), p, of(raw(x))), scale=a, shift=(b, a * limit + b)
+    )
 
 
 def alpha_dropout(input, p=0.5, training=False):

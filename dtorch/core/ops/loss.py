@@ -128,7 +128,8 @@ def _cross_entropy(xp, x, target, w, *, shape, ignore_index, reduction, smoothin
 
 
 @op()
-def _cross_entropy_grad(xp, g, p, target, w, *, like, shape, ignore_index, reduction, smoothing):
+def _cross_entropy_grad(xp, g, x, p, target, w, *, shape, ignore_index, reduction, smoothing):
+    """The gradient of _cross_entropy in x, from its second output."""
     t, weights = _targets(
         xp, target.reshape(shape[0], shape[2]), w, shape[1], ignore_index, p.dtype, checked=True
     )
@@ -142,12 +143,12 @@ def _cross_entropy_grad(xp, g, p, target, w, *, like, shape, ignore_index, reduc
         each = xp.ones(shape[1], p.dtype) if w is None else w
         valid = (target.reshape(t.shape) != ignore_index) * scale
         out += (p * each.sum() - each[:, None]) * (valid * (smoothing / shape[1]))[:, None]
-    return out.reshape(like)
+    return out.reshape(x.shape)
 
 
 _cross_entropy.vjp_joint(
     lambda needs, g, y, x, t, w, **p: (
-        _cross_entropy_grad(g, y[1], t, w, like=tuple(x.shape), **p), None, None
+        _cross_entropy_grad(g, x, y[1], t, w, **p), None, None
     )
 )  # fmt: skip
 

@@ -13,6 +13,7 @@ import numbers
 
 from .. import device as devices
 from .. import dtype as dtypes
+from ..backend import cpu, cuda_kernels
 from ..op import op
 from ..random import Generator, default_generator
 from ..tensor import Tensor
@@ -206,14 +207,17 @@ def _without_gradient(values, parameters):
     return _sample(*parameters, values=values._a)
 
 
-def keep_mask(shape, p, generator=None):
+def keep_mask(shape, p, xp=cpu, generator=None):
     """bool array: True with probability 1 - p.  For dropout; one 32-bit number an element.
 
-    The order of the stream does not depend on p, so masks of different p are nested.
+    The order of the stream does not depend on p, so masks of different p are nested; nor on the
+    device that xp is for, where the mask is made.
     """
-    count = math.prod(shape)
+    count, least = math.prod(shape), min(round(p * 2.0**32), 2**32 - 1)
+    if xp.name == "cuda":
+        return cuda_kernels.keep_mask(xp, shape, *stream(generator).reserve(-(-count // 8)), least)
     words = stream(generator).draw(lambda r: r.bit_generator.random_raw((count + 1) // 2))
-    return (words.view("uint32")[:count] >= min(round(p * 2.0**32), 2**32 - 1)).reshape(shape)
+    return (words.view("uint32")[:count] >= least).reshape(shape)
 
 
 def check_probability(p, what="p"):
