@@ -10,9 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from scipy.special import xlog1py, xlogy
 
+import dtorch
 import dtorch.distributed as dist
+from dtorch.vision.datasets import Digits
+from dtorch.vision.models import resnet18
 
 ROOT = Path(__file__).parents[2]
 MPIRUN = shutil.which("mpirun", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
@@ -161,3 +166,84 @@ def test_gradcam_paints_where_the_model_looks(tmp_path):
         assert picture.size == (10 * 66 + 2, 4 * 66 + 2)
         pixels = np.asarray(picture).reshape(-1, 3).astype(int)
     assert (pixels.max(1) - pixels.min(1)).max() > 100  # colours over grey digits
+
+
+def test_vae_foretells_images_better_than_their_mean_does(tmp_path):
+    text = run("alone", "vae.py", "--epochs", 5, "--out", tmp_path / "vae.png")
+    constant = number(r"mean image for all: -ELBO ([\d.]+)", text)
+    assert number(r"epoch 5/5: -ELBO ([\d.]+)", text) < constant - 0.5
+    train, test = (
+        np.stack([image.numpy().ravel() for image, _ in Digits(train=t)]) for t in (True, False)
+    )
+    mean = train.mean(0, dtype=np.float64)
+    entropy = -(xlogy(test, mean) + xlog1py(1 - test, -mean)).sum(1).mean()
+    assert constant == pytest.approx(entropy, abs=0.02)
+    with Image.open(tmp_path / "vae.png") as picture:
+        assert picture.size == (8 * 10 + 2, 8 * 10 + 2)
+
+
+def test_dcgan_draws_what_is_like_the_digits_in_the_mean():
+    text = run("alone", "dcgan.py", "--epochs", 3)
+    before, after = (number(rf"{when}.* is ([\d.]+) off", text) for when in ("untrained", "3/3"))
+    assert after < before / 3
+
+
+@pytest.mark.parametrize("starter", ["alone", "dtorch-run"])
+def test_siamese_tells_unseen_pairs_apart(starter):
+    """Half of the pairs show the same digit, so that a guess has 0.5."""
+    text = run(starter, "siamese.py", "--epochs", 3)
+    assert number(r"([\d.]+) of unseen pairs", text) > 0.8
+
+
+def test_gcn_finds_where_the_members_went():
+    assert number(r"(\d+) of 32 members", run("alone", "gcn.py", "--steps", 80)) > 0.8 * 32
+
+
+def test_reinforce_doubles_the_return():
+    text = run("alone", "reinforce.py", "--rounds", 15, "--carts", 16)
+    first, *_, last = (float(x) for x in re.findall(r"mean return ([\d.]+)", text))
+    assert last > 2 * first
+
+
+def test_a_run_that_was_stopped_within_an_epoch_ends_with_the_same_weights(tmp_path):
+    def weights(folder: str, *args: object) -> str:
+        return run(
+            "dtorch-run", "resume.py", "--steps", 30, "--checkpoint", tmp_path / folder, *args
+        )
+
+    whole = weights("whole")
+    assert "stops after step 15" in weights("stopped", "--stop-after", 15)
+    rest = weights("stopped")
+    assert "goes on after step 10" in rest
+    assert re.findall("weights .*", rest) == re.findall("weights .*", whole) != []
+    assert number(r"test accuracy ([\d.]+)", rest) > 0.8
+
+
+def test_finetune_reads_a_file_of_torchs_and_changes_the_head_alone(tmp_path):
+    dtorch.manual_seed(1)
+    weights = resnet18().state_dict()
+    torch.save({k: torch.from_numpy(v.numpy()) for k, v in weights.items()}, tmp_path / "a.pth")
+    text = run(
+        "alone", "finetune.py", "--weights", tmp_path / "a.pth", "--out", tmp_path / "b.pth",
+        "--images", 300, "--size", 32, "--epochs", 10,
+    )  # fmt: skip
+    assert "loaded 122 tensors from a.pth" in text
+    assert number(r"test accuracy ([\d.]+)", text) > 0.5  # by chance 0.1; the features are random
+    tuned = torch.load(tmp_path / "b.pth")
+    same = {k for k, v in tuned.items() if np.array_equal(v.numpy(), weights[k].numpy())}
+    assert weights.keys() - same == {"fc.weight", "fc.bias"}
+    assert tuned["fc.weight"].shape == (10, 512)
+
+
+@pytest.mark.parametrize("starter", ["alone", "dtorch-run"])
+def test_resnet_learns_digits(starter):
+    text = run(starter, "resnet.py", "--epochs", 2)
+    assert number(r"accuracy ([\d.]+)$", text.rstrip()) > 0.8
+
+
+def test_resnet_20_has_the_papers_number_of_parameters(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "examples")
+    model = importlib.import_module("resnet").make_model(channels=3, blocks=3)
+    # Table 6 of the paper says 0.27 million; shortcuts without parameters.
+    assert sum(p.numel() for p in model.parameters()) == 269_722
+    assert model(dtorch.zeros(2, 3, 32, 32)).shape == (2, 10)

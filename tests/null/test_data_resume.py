@@ -220,6 +220,32 @@ def test_the_default_generator_is_left_as_the_user_has_it():
     assert list(resumed) == rest
 
 
+@pytest.mark.parametrize("stop", [2, 5, 7])
+def test_what_is_drawn_beside_the_batches_is_as_if_never_stopped(stop):
+    """Two passes of five batches, and a random number (dropout, say) beside each batch."""
+
+    def make():
+        sampler = DistributedSampler(range(10), num_replicas=1, rank=0)
+        return DataLoader(range(10), 2, sampler=sampler, collate_fn=list)
+
+    def passes(loader):
+        while True:
+            yield from ((batch, dtorch.rand(()).item()) for batch in loader)
+
+    dtorch.manual_seed(5)
+    whole = some(passes(make()), 10)
+    dtorch.manual_seed(5)
+    first = make()
+    assert some(passes(first), stop) == whole[:stop]
+    state, generator = first.state_dict(), dtorch.get_rng_state()
+    dtorch.manual_seed(6)
+    second = make()
+    second.load_state_dict(state)
+    assert second.state_dict()["under_way"]
+    dtorch.set_rng_state(generator)
+    assert some(passes(second), 10 - stop) == whole[stop:]
+
+
 def test_states_of_another_kind_are_refused():
     with pytest.raises(ValueError, match="without a StatefulSampler"):
         dealt(0).load_state_dict(by_a_sampler(0).state_dict())

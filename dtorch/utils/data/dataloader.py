@@ -199,7 +199,7 @@ class DataLoader(Generic[T_co]):
         seed, requests = draw_seed(self.generator), iter(self._order)
         if not self._streams:
             collections.deque(itertools.islice(requests, self._progress.taken), maxlen=0)
-        if loaded is not None and loaded.began is not None:
+        if loaded is not None:  # in a run that was never stopped, this pass has drawn already
             source.set_state(now)
         return seed, requests
 
@@ -218,7 +218,8 @@ class DataLoader(Generic[T_co]):
                 "state_dict: with in_order=False the batches taken are not the first of the pass, so "
                 "that it can't be gone on with; save at its end, or use in_order=True"
             )
-        state: dict[str, Any] = {"taken": 0, "began": None, "sampler": None, "generator": None}
+        state: dict[str, Any] = {"under_way": under_way is not None, "taken": 0, "began": None,
+                                 "sampler": None, "generator": None}  # fmt: skip
         if self._stateful is not None:
             sampler, items = self._stateful
             taken = None if under_way is None else under_way.taken * items
@@ -244,7 +245,10 @@ class DataLoader(Generic[T_co]):
             raise ValueError("the state is of a DataLoader with a StatefulSampler")
         if self.generator is not None and state_dict["generator"] is not None:
             self.generator.set_state(state_dict["generator"])
-        self._progress = Progress(state_dict["began"], state_dict["taken"], loaded=True)
+        under_way = state_dict["under_way"]
+        self._progress = Progress(
+            state_dict["began"], state_dict["taken"], ended=not under_way, loaded=under_way
+        )
 
     def _recipe(self) -> Recipe:
         return Recipe(self.dataset, self.collate_fn, self._batched, self.batch_size, self.drop_last)
@@ -257,7 +261,7 @@ class Progress:
     began: the generator's state before the pass
     taken: batches that were yielded
     ended: there are no more
-    loaded: it was read from a state; the next pass goes on from there
+    loaded: it was read from a state of a pass under way; the next pass goes on from there
     """
 
     began: Any = None
