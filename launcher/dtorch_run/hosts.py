@@ -28,6 +28,7 @@ class Hosts(NamedTuple):
     port: int = 0
     source: str = "default"  # where that is said
     patience: float = 300.0  # seconds that hosts wait for each other
+    silence: int = 10  # seconds without a sign of life, after which one is gone
 
 
 class Allocation(NamedTuple):
@@ -84,7 +85,7 @@ def find(options: Options, env: Mapping[str, str], name: str, listed: tuple[str,
         raise UsageError(f"expected 0 <= --node-rank < --nnodes, got {node} and {count}")
     if head is None:
         raise UsageError(f"--nnodes {count} needs --master-addr, the host of rank 0")
-    return Hosts(count, node, head, port, options.source("nnodes"), _patience(options))
+    return Hosts(count, node, head, port, options.source("nnodes"), *_times(options))
 
 
 def allocation(env: Mapping[str, str], nodefile: tuple[str, ...]) -> Allocation | None:
@@ -148,7 +149,7 @@ def _of_list(options: Options, names: tuple[str, ...], name: str) -> Hosts:
     head, port = _meeting_place(options)
     if len(names) == 1:
         return Hosts(source=source)
-    return Hosts(len(names), node, head or names[0], port, source, _patience(options))
+    return Hosts(len(names), node, head or names[0], port, source, *_times(options))
 
 
 def _of_starter(options: Options, env: Mapping[str, str], world: Any) -> Hosts:
@@ -162,7 +163,8 @@ def _of_starter(options: Options, env: Mapping[str, str], world: Any) -> Hosts:
             f"{world.starter} has started one dtorch-run on each of {world.size} hosts: say by "
             "--master-addr which is the first"
         )
-    return Hosts(world.size, world.rank, head, port, f"the variables of {world.starter}")
+    source = f"the variables of {world.starter}"
+    return Hosts(world.size, world.rank, head, port, source, *_times(options))
 
 
 def _count(nnodes: int | str | None) -> int:
@@ -188,10 +190,15 @@ def _meeting_place(options: Options) -> tuple[str | None, int]:
     return head, port or MEETING_PORT
 
 
-def _patience(options: Options) -> float:
+def _times(options: Options) -> tuple[float, int]:
+    """(patience, silence) of Hosts: --rdzv-conf, in torchrun's words, over the defaults."""
     pairs = dict(pair.partition("=")[::2] for pair in (options.rdzv_conf or "").split(",") if pair)
-    text = pairs.get("timeout") or pairs.get("join_timeout") or "300"
+    patience = pairs.get("timeout") or pairs.get("join_timeout") or "300"
+    interval, attempts = pairs.get("keep_alive_interval"), pairs.get("keep_alive_max_attempt")
     try:
-        return float(text)
+        return float(patience), int(interval or 2) * int(attempts or 5)
     except ValueError:
-        raise UsageError(f"--rdzv-conf timeout must be in seconds, got {text!r}") from None
+        raise UsageError(
+            "--rdzv-conf timeout must be in seconds, keep_alive_interval and keep_alive_max_attempt "
+            f"whole numbers, got {options.rdzv_conf!r}"
+        ) from None

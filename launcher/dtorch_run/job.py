@@ -239,7 +239,7 @@ class Job:
         """A host's launcher is gone, and so are its ranks."""
         first = node * self._plan.local_size
         told = {end.rank for end in self._endings}
-        why = f"its host, {self._peers.names[node]}, can't be reached any more"
+        why = f"its host, {self._peers.names[node]} (number {node}), can't be reached any more"
         for rank in range(first, first + self._plan.local_size):
             if rank not in told:
                 self._endings.append(Ending(rank, 1, time.monotonic(), False, why))

@@ -66,8 +66,9 @@ TABLE = {
         Option("rdzv_endpoint", TEXT, "torchrun's --master-addr and --master-port in one",
                "HOST[:PORT]"),
         Option("rdzv_id", MIXED, "a name that the job's hosts share: others are turned away", "ID"),
-        Option("rdzv_conf", TEXT, "torchrun's; timeout=SECONDS is read: how long hosts wait for "
-               "each other", "K=V,..."),
+        Option("rdzv_conf", TEXT, "torchrun's; read are timeout=SECONDS: how long hosts wait for each "
+               "other, and keep_alive_interval times keep_alive_max_attempt: the seconds after which "
+               "a silent host is gone; default 10", "K=V,..."),
     ),
     "devices": (
         Option("device", TEXT, "cpu: no GPU is shown to the ranks; gpu: one a rank, or an error; "

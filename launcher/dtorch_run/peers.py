@@ -25,11 +25,19 @@ _PATIENCE = 5.0  # seconds for one that has connected to say who it is
 
 
 class Link:
-    """A connection that carries messages, each a JSON object."""
+    """A connection that carries messages, each a JSON object.
 
-    def __init__(self, connection: socket.socket) -> None:
+    silence: after so many seconds without a sign of life of the other host it ends
+    """
+
+    def __init__(self, connection: socket.socket, silence: int) -> None:
         self._socket = connection
         self._rest = b""
+        # The kernels ask each other, however busy we are: tcp(7).
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for option in (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL):
+            connection.setsockopt(socket.IPPROTO_TCP, option, max(1, silence // 5))
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, silence * 1000)
 
     def fileno(self) -> int:
         return self._socket.fileno()
@@ -126,7 +134,7 @@ def _gather(peers: Peers, hosts: Hosts, told: dict[str, Any], key: str) -> None:
                     f"{hosts.port} within {hosts.patience:g} s: start the same command there, "
                     "each with its --node-rank"
                 )
-            link = Link(listener.accept()[0])
+            link = Link(listener.accept()[0], hosts.silence)
             other = _who_is_it(link, key)
             if other is None:
                 link.close()
@@ -191,7 +199,9 @@ def _connect(hosts: Hosts) -> Link:
     deadline = time.monotonic() + hosts.patience
     while True:
         try:
-            return Link(socket.create_connection((hosts.head, hosts.port), _PATIENCE))
+            return Link(
+                socket.create_connection((hosts.head, hosts.port), _PATIENCE), hosts.silence
+            )
         except OSError as error:
             if time.monotonic() > deadline:
                 raise UsageError(

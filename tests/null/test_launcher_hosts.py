@@ -109,6 +109,9 @@ def test_how_long_hosts_wait():
     given = {"nnodes": 2, "node_rank": 0, "master_addr": "a"}
     assert find(options(**given), {}, "a", ()).patience == 300
     assert find(options(**given, rdzv_conf="timeout=9,x=y"), {}, "a", ()).patience == 9
+    assert find(options(**given), {}, "a", ()).silence == 10
+    alive = "keep_alive_interval=3,keep_alive_max_attempt=4"
+    assert find(options(**given, rdzv_conf=alive), {}, "a", ()).silence == 12
 
 
 @pytest.mark.parametrize(
