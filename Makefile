@@ -2,6 +2,7 @@
 # make test   lint, types, the whole test suite, the parallel tests under mpirun
 # make test-openmpi   the transports' tests over Open MPI, in an environment of its own
 # make test-gpu-build   our CUDA kernels, compiled by NVIDIA's compiler; needs no GPU
+# make docs   builds the documentation's site into build/site; a broken link is an error
 # Each sets up its environment first; a second run finds it as it was, until pyproject.toml changes.
 
 SHELL  := bash
@@ -50,6 +51,9 @@ lint: $(VENV)/.installed-test
 	mypy
 	lint-imports
 
+docs: $(VENV)/.installed-docs
+	NO_MKDOCS_2_WARNING=1 mkdocs build --quiet
+
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --editable '.[mpich,examples]'
@@ -57,6 +61,10 @@ $(VENV)/.installed: pyproject.toml
 
 $(VENV)/.installed-test: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --editable '.[mpich,examples,test,dev]'
+	touch $@
+
+$(VENV)/.installed-docs: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --editable '.[mpich,examples,docs]'
 	touch $@
 
 clean:

@@ -175,4 +175,4 @@ def _message(record: Record) -> str:
     found += record.get("wrong dtypes", {}).values()
     found += ["a wrong call is not refused"] if "errors" in record else []
     text = re.sub(r"\s+", " ", next(filter(None, found)))
-    return re.sub(r" *\[SampleInput.*", "", text)[:160].replace("|", r"\|")
+    return "`" + re.sub(r" *\[SampleInput.*", "", text)[:160].replace("|", r"\|") + "`"
