@@ -13,7 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 import dtorch
 from dtorch.core import device, env
-from dtorch.core.backend import onednn
+from dtorch.core.backend import cublas, onednn
 from dtorch.parallel.identity import detect
 
 PACKAGES = ("numpy", "scipy", "ml_dtypes", "mpi4py", "pyzmq", "safetensors", "threadpoolctl")
@@ -53,7 +53,10 @@ def _cuda() -> str:
         cuda = device.namespace("cuda")
     except RuntimeError as error:
         return str(error)
-    return f"CuPy {cuda.cp.__version__}, {dtorch.cuda.device_count()} GPU(s)"
+    found = f"CuPy {cuda.cp.__version__}, {dtorch.cuda.device_count()} GPU(s)"
+    if cublas.libraries() is None:
+        found += "; cuBLAS was not found, half precision is slower: pip install 'dtorch[cuda]'"
+    return found
 
 
 def _onednn() -> str:

@@ -1,4 +1,4 @@
-"""CUDA's libraries, which dtorch uses through CuPy.  The flags change nothing."""
+"""CUDA's libraries.  The flags change nothing, but for matmul.allow_tf32."""
 
 from __future__ import annotations
 
@@ -6,19 +6,28 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from .. import cuda as _cuda
+from ..core import settings as _settings
 
 fp32_precision = "none"
 
 
 class _Matmul:
-    """How exact products may be.  CuPy's are what cuBLAS computes by default."""
+    """How exact products may be: allow_tf32 is read; the rest changes nothing."""
 
     def __init__(self) -> None:
-        self.allow_tf32 = False
         self.allow_fp16_reduced_precision_reduction = True
         self.allow_bf16_reduced_precision_reduction = True
         self.allow_fp16_accumulation = False
         self.fp32_precision = "none"
+
+    @property
+    def allow_tf32(self) -> bool:
+        """Whether products of float32 matrices may be computed from TF32 operands."""
+        return _settings.get_float32_matmul_precision() != "highest"
+
+    @allow_tf32.setter
+    def allow_tf32(self, allowed: bool) -> None:
+        _settings.set_float32_matmul_precision("high" if allowed else "highest")
 
 
 matmul = _Matmul()

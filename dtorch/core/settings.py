@@ -8,6 +8,7 @@ from typing import Any
 
 from . import device as devices
 from . import dtype as dtypes
+from .backend import cublas
 from .device import device
 from .surface import of_type
 
@@ -77,7 +78,7 @@ _precision = "highest"
 
 
 def set_float32_matmul_precision(precision: str) -> None:
-    """Allow "high" or "medium" precision in float32 products.  They are computed in full anyway."""
+    """Allow "high" or "medium" precision in float32 products: TF32, on GPUs; in full on the CPU."""
     global _precision
     if precision not in ("highest", "high", "medium"):
         warnings.warn(
@@ -87,6 +88,7 @@ def set_float32_matmul_precision(precision: str) -> None:
         )
         return
     _precision = precision
+    cublas.allow_tf32 = precision != "highest"
 
 
 def get_float32_matmul_precision() -> str:

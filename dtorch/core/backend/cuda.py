@@ -3,12 +3,14 @@
 import importlib
 import importlib.util
 import os
+import sys
+import threading
 from typing import Any
 
 import ml_dtypes  # before CuPy, which looks for bfloat16 when it is imported
 import numpy as np
 
-from . import cuda_kernels, visible
+from . import cublas, cuda_kernels, visible
 
 name = "cuda"
 slice_size = 1 << 62  # whole arrays: launches cost more than memory here
@@ -177,3 +179,56 @@ def synchronize() -> None:
 
 launch = cuda_kernels.Launcher(cp)
 bad = launch.bad
+
+
+# ---- products of matrices --------------------------------------------------------------------
+
+_here = threading.local()  # .products: {device: Blas}
+_libraries: Any = ...
+
+
+def _products() -> cublas.Blas | None:
+    """cuBLAS for the current device and thread; None where it is not found, and CuPy's are used."""
+    global _libraries
+    if _libraries is ...:
+        _libraries = cublas.libraries()
+    if _libraries is None:
+        return None
+    found = _here.__dict__.setdefault("products", {})
+    device = cp.cuda.get_device_id()
+    if device not in found:
+        found[device] = cublas.Blas(sys.modules[__name__], _libraries[0], _libraries[1], _stream)
+    return found[device]
+
+
+def _stream() -> int:
+    return int(cp.cuda.get_current_stream().ptr)
+
+
+def product(a: Any, b: Any) -> Any:
+    """a @ b in the operands' dtype, also in half precision; None where cuBLAS does not do it."""
+    blas = _products()
+    return None if blas is None else blas.matmul(a, b)
+
+
+def linear(x: Any, w: Any, b: Any) -> Any:
+    """x wᵀ + b of (N, K), (M, K) and (M,) or None; None where cuBLAS does not do it."""
+    blas = _products()
+    if blas is None:
+        return None
+    y = blas.linear(x, w, b) if b is not None and b.ndim == 1 else None
+    if y is None:
+        y = blas.matmul(x, w.T)
+        if y is not None and b is not None:
+            y += b
+    return y
+
+
+def matmul(a: Any, b: Any) -> Any:
+    y = product(a, b)
+    return cp.matmul(a, b) if y is None else y
+
+
+def dot(a: Any, b: Any) -> Any:
+    y = product(a, b) if a.ndim == b.ndim == 2 else None
+    return cp.dot(a, b) if y is None else y

@@ -1,4 +1,4 @@
-"""Which ops our own CUDA kernels compute, where these have something for what is given.
+"""Which ops our own CUDA kernels and cuBLAS compute, where these have something for what is given.
 
 Each entry is tried before the op's kernel, or its gradient rule, with arrays on the GPU; half
 precision goes in as it is.
@@ -7,9 +7,26 @@ precision goes in as it is.
 # mypy: disallow-untyped-defs=False
 from __future__ import annotations
 
+from math import prod
+
 from ..backend import cuda_kernels as kernels
 from ..backend import of
-from . import activation, embedding, loss, norm, pool, rnn
+from . import activation, embedding, linalg, linear, loss, norm, pool, rnn
+
+# ---- products of matrices, by cuBLAS -------------------------------------------------------------
+
+linalg._mm.fuse("cuda")(lambda xp, a, b: xp.product(a, b))
+linalg._bmm.fuse("cuda")(lambda xp, a, b: xp.product(a, b))
+
+
+@linear._linear.fuse("cuda")
+def _linear(xp, x, w, b):
+    rows = x if x.ndim == 2 else x.reshape(prod(x.shape[:-1]), x.shape[-1])
+    y = xp.linear(rows, w, b)
+    return y if y is None or x.ndim == 2 else y.reshape(*x.shape[:-1], w.shape[0])
+
+
+# ---- rows, and elementwise -----------------------------------------------------------------------
 
 
 def _over_rows(op, log):
