@@ -16,6 +16,8 @@ import threading
 import time
 from typing import Any
 
+from dtorch.core import env
+
 from .progress import PROGRESS
 from .work import Engine
 
@@ -83,8 +85,11 @@ def beat(engine: Engine) -> dict[str, Any]:
     """
     loss = PROGRESS.loss
     entries = engine.flight.entries
+    rank = engine.flight.rank
+    if env.ELASTIC.get():  # the others are renumbered when one is lost: not so for people
+        rank = int(os.environ["RANK"])
     return {
-        "rank": engine.flight.rank,
+        "rank": rank,
         "number": time.monotonic_ns(),
         "seconds": time.monotonic(),
         "host": socket.gethostname(),

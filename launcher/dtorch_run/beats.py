@@ -71,12 +71,16 @@ class Board:
         self._size = size
         self._began = time.monotonic()
         self._beats: dict[int, deque[tuple[float, Beat]]] = {}  # with when they came
+        self._lost: dict[int, int] = {}  # ranks that are gone, and the processes that they were
         self.past: list[tuple[float, int, float | None, float]] = []
         self._every = self._skipped = 1
 
     def add(self, beat: Beat) -> bool:
         """Take a beat; False for one that has been here, or that comes after a newer one."""
         now = time.monotonic()
+        if self._lost.get(beat.rank) == beat.pid:
+            return True  # it was on its way
+        self._lost.pop(beat.rank, None)
         beats = self._beats.setdefault(beat.rank, deque(maxlen=_WINDOW))
         if beats and beat.number <= beats[-1][1].number:
             return False
@@ -86,6 +90,11 @@ class Board:
         if beat.rank == min(self._beats) and len(beats) > 1:  # else there is no rate yet
             self._remember(now)
         return True
+
+    def lose(self, rank: int, pid: int) -> None:
+        """The others go on without it, until another process has its place."""
+        self._lost[rank] = pid
+        self._beats.pop(rank, None)
 
     def last_words(self, rank: int) -> str:
         """The latest collective that a rank has told of; empty if there is none."""
@@ -102,7 +111,10 @@ class Board:
             "size": self._size,
             "seconds": now - self._began,
             "ranks": ranks,
-            "silent": [rank for rank in range(self._size) if rank not in self._beats],
+            "silent": [
+                r for r in range(self._size) if r not in self._beats and r not in self._lost
+            ],
+            "lost": sorted(self._lost),
             "straggler": straggler(ranks),
         }
 

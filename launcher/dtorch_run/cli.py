@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if command == "doctor":
         from dtorch_run import doctor  # nothing of it is needed to start a job
 
-        return doctor.main()
+        return doctor.main(argv[1:])
     try:
         if command == "dashboard":
             from dtorch_run import dashboard  # nor of this

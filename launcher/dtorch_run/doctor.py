@@ -5,6 +5,7 @@ What needs dtorch or MPI is asked in processes of their own, as a job's ranks wo
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import resource
@@ -13,11 +14,12 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import NamedTuple
 
-from dtorch_run import cgroup, devices
+from dtorch_run import cgroup, devices, leftovers
 from dtorch_run.cores import THREADS, usable
 from dtorch_run.machine import look
 from dtorch_run.plan import Machine
@@ -41,8 +43,18 @@ class Check(NamedTuple):
     cure: str = ""
 
 
-def main() -> int:
+def main(argv: Sequence[str]) -> int:
     """Print all checks; 1 if a job could not run."""
+    parser = argparse.ArgumentParser(prog="dtorch-run doctor", description=__doc__.split("\n")[0])
+    parser.add_argument(
+        "--clean",
+        action="store_true",
+        help="remove the shared memory that killed MPI jobs have left",
+    )
+    if parser.parse_args(argv).clean:
+        left = leftovers.find()
+        print(f"removed {len(left)} segments of {size(leftovers.size(left))} in /dev/shm")
+        leftovers.remove(left)
     machine = look(port=0, ask_mpi=True)
     worst = OK
     for check in checks(machine):
@@ -148,6 +160,16 @@ def _folders(machine: Machine) -> Iterator[Check]:
     if shared < 256 << 20:
         yield Check("/dev/shm", WARN, f"{size(shared)} free, where MPICH puts its messages",
                     "docker run --shm-size=1g")  # fmt: skip
+    yield from left_behind(leftovers.find())
+
+
+def left_behind(left: list[Path]) -> Iterator[Check]:
+    """What killed MPI jobs have left in memory."""
+    if left:
+        yield Check(
+            "leftovers", WARN, f"{len(left)} segments of killed MPI jobs hold "
+            f"{size(leftovers.size(left))} in {left[0].parent}", "dtorch-run doctor --clean",
+        )  # fmt: skip
 
 
 def _network() -> Iterator[Check]:

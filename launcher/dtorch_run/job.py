@@ -69,6 +69,7 @@ class Job:
         self._stop_signal = signal.SIGABRT if stacks else signal.SIGTERM
         self._watched, self._shows = watched, dashboard and plan.hosts.node == 0
         self._endings: list[Ending] = []
+        self._lost: list[Ending] = []  # of ranks without which the others have gone on
         self._failed = self._timed_out = False
         self._signal: int | None = None
         self._stopped_at: float | None = None
@@ -112,8 +113,9 @@ class Job:
         timeout = plan.timeout if self._timed_out else None
         status = self._watchers.status()
         return Outcome(
-            plan.size, tuple(self._endings), self._signal, timeout, self._memory(), status
-        )
+            plan.size, tuple(self._endings), self._signal, timeout, self._memory(), status,
+            tuple(self._lost),
+        )  # fmt: skip
 
     def watch(self, fd: int, callback: Callable[[], None]) -> None:
         """Have the loop call back whenever there is something to read."""
@@ -163,10 +165,12 @@ class Job:
     def _on_exit(self, process: Process) -> None:
         now = time.monotonic()
         code, peak = self._ranks.take(process)
-        if self._survivors is not None:
+        if self._survivors is not None and process.rank is not None:
             lost = self._survivors.lose(process, code, now, stopping=self._stopped_at is not None)
             if lost:
+                self._lost.append(self._ending(process.rank, code, now, peak))
                 self._standstill.frozen.discard(process.rank)
+                self._watchers.lose(process.rank, process.pid)
                 return
         if process.rank is not None:
             self._endings.append(self._ending(process.rank, code, now, peak))

@@ -51,6 +51,7 @@ class Outcome:
     timeout: float | None = None
     memory: Memory | None = None  # of our control group; `kills`: since the job began
     status: dict[str, Any] | None = None  # the last of control.Control.status
+    lost: tuple[Ending, ...] = ()  # of ranks without which the others have gone on
 
     def first_failure(self) -> Ending | None:
         """The rank that failed by itself, first.

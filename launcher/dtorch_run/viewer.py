@@ -22,7 +22,7 @@ from typing import Any
 from dtorch_run.cores import text as spans
 from dtorch_run.options import UsageError
 from dtorch_run.plan import LOG_DIR
-from dtorch_run.report import size
+from dtorch_run.report import ranks_named, size
 from dtorch_run.watchers import CONTROL_FILE
 
 COMMANDS = ("status", "top", "logs", "diff")
@@ -219,6 +219,8 @@ def table(status: dict[str, Any]) -> list[str]:
     if status["silent"]:
         silent = status["silent"]
         lines.append(f"nothing yet from rank{'s' if len(silent) > 1 else ''} {spans(silent)}")
+    if status["lost"]:
+        lines.append(f"{ranks_named(status['lost'])} lost; the others go on without")
     if status["straggler"] is not None:
         lines.append(f"the others wait for rank {status['straggler']}")
     lines += [f"{count} dropped: {why}" for why, count in status["dropped"].items()]

@@ -67,6 +67,11 @@ class Watchers:
         """The latest collective that a rank has told of; empty if there is none."""
         return "" if self._control is None else self._control.board.last_words(rank)
 
+    def lose(self, rank: int, pid: int) -> None:
+        """The others go on without it."""
+        if self._control is not None:
+            self._control.board.lose(rank, pid)
+
     def status(self) -> dict[str, Any] | None:
         return None if self._control is None else self._control.status(past=True)
 

@@ -76,6 +76,20 @@ def test_the_straggler_is_the_rank_that_others_wait_for(waits, who):
     assert board.table()["straggler"] == who
 
 
+def test_a_lost_rank_is_no_row_until_another_process_has_its_place():
+    board = beats.Board(2)
+    for rank in (0, 1):
+        board.add(beat(rank, pid=7 + rank))
+    board.lose(1, 8)
+    assert board.add(beat(1, pid=8, steps=9))  # was on its way
+    told = board.table()
+    assert [row["rank"] for row in told["ranks"]] == [0]
+    assert (told["lost"], told["silent"]) == ([1], [])
+    assert board.add(beat(1, pid=9))
+    told = board.table()
+    assert ([row["pid"] for row in told["ranks"]], told["lost"]) == ([7, 9], [])
+
+
 def test_the_last_words_of_a_rank_that_can_say_no_more():
     board = beats.Board(4)
     board.add(beat(2, steps=17, last="#9 all_reduce at a.py:3"))

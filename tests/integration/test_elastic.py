@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import os
 import re
 import shutil
@@ -86,6 +87,18 @@ def test_where_all_are_lost_the_newest_checkpoint_is_gone_on_from(tmp_path):
         stdout=subprocess.PIPE,
     )  # fmt: skip
     assert re.search(weights, done.stdout)[2] == re.search(weights, whole.stdout)[2]
+
+
+def test_a_rank_without_which_the_others_went_on_is_in_the_report(tmp_path):
+    killed = "if os.environ['RANK'] == '0' and state.step == 3: os.kill(os.getpid(), 9)"
+    done = dtorch_run(tmp_path, script(killed), "--elastic", "shrink", "--log-dir", "logs")
+    assert done.returncode == 0, done.stdout
+    (path,) = tmp_path.glob("logs/*/report.json")
+    report = json.loads(path.read_text())
+    assert [(end["rank"], end["code"]) for end in report["lost"]] == [(0, -9)]
+    assert [end["rank"] for end in report["endings"]] == [1]
+    assert report["status"]["lost"] == [0]
+    assert {row["rank"] for row in report["status"]["ranks"]} <= {1}
 
 
 def test_an_exception_of_a_rank_and_a_mismatch_end_the_job(tmp_path):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dtorch_run import doctor
+from dtorch_run import doctor, leftovers
 from dtorch_run.doctor import BAD, OK, WARN
 from dtorch_run.machine import look
 
@@ -55,3 +55,18 @@ def test_threads_that_are_too_many(machine, monkeypatch):
     told = {check.what: check for check in doctor.cpu(machine)}
     assert told["threads"].verdict == WARN
     assert "OMP_NUM_THREADS asks for 500 threads" in told["threads"].found
+
+
+def test_shared_memory_that_nobody_uses_is_found_and_removed(tmp_path):
+    names = ("mpich_shm_1_0", "mpich_shm_2_0", "somebody_elses")
+    for name in names:
+        (tmp_path / name).write_bytes(b"x" * 5000)
+    with (tmp_path / "mpich_shm_2_0").open():  # a job that runs
+        left = leftovers.find(tmp_path)
+    assert [path.name for path in left] == ["mpich_shm_1_0"]
+    (check,) = doctor.left_behind(left)
+    assert (check.verdict, check.cure) == (WARN, "dtorch-run doctor --clean")
+    assert "1 segments of killed MPI jobs hold" in check.found
+    leftovers.remove(left)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mpich_shm_2_0", "somebody_elses"]
+    assert list(doctor.left_behind([])) == []
