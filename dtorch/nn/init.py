@@ -90,16 +90,19 @@ def trunc_normal_(tensor, mean=0.0, std=1.0, a=-2.0, b=2.0, generator=None):
 
 @in_place
 def constant_(tensor, val):
+    """Fill the tensor with `val`."""
     tensor.fill_(val)
 
 
 @in_place
 def ones_(tensor):
+    """Fill the tensor with 1."""
     tensor.fill_(1.0)
 
 
 @in_place
 def zeros_(tensor):
+    """Fill the tensor with 0."""
     tensor.zero_()
 
 

@@ -142,6 +142,7 @@ class ReduceLROnPlateau(LRScheduler):
 
     @property
     def in_cooldown(self):
+        """Whether it still waits after a reduction, and counts no bad epochs."""
         return self.cooldown_counter > 0
 
     def _is_better(self, metric):

@@ -31,6 +31,7 @@ class _FromBase(LRScheduler):
     """A scheduler that also knows its factor on the initial rates, `get_total_factor()`."""
 
     def get_total_factor(self):
+        """By how much the initial learning rate is multiplied now."""
         raise NotImplementedError
 
     def _get_closed_form_lr(self):
@@ -94,6 +95,7 @@ class StepLR(_FromBase):
         return 1 if self.last_epoch == 0 or self.last_epoch % self.step_size else self.gamma
 
     def get_total_factor(self):
+        """By how much the initial learning rate is multiplied now."""
         return self.gamma ** (self.last_epoch // self.step_size)
 
 
@@ -109,6 +111,7 @@ class MultiStepLR(_FromBase):
         return self.gamma ** self.milestones[self.last_epoch]
 
     def get_total_factor(self):
+        """By how much the initial learning rate is multiplied now."""
         return self.gamma ** bisect_right(sorted(self.milestones.elements()), self.last_epoch)
 
 
@@ -128,6 +131,7 @@ class ConstantLR(_FromBase):
         return 1 / self.factor if self.last_epoch == self.total_iters else 1
 
     def get_total_factor(self):
+        """By how much the initial learning rate is multiplied now."""
         return 1 if self.last_epoch >= self.total_iters else self.factor
 
 
@@ -156,6 +160,7 @@ class LinearLR(_FromBase):
         return self._at(self.last_epoch) / self._at(self.last_epoch - 1)
 
     def get_total_factor(self):
+        """By how much the initial learning rate is multiplied now."""
         return self._at(min(self.total_iters, self.last_epoch))
 
     def _at(self, epoch):
@@ -173,6 +178,7 @@ class ExponentialLR(_FromBase):
         return 1 if self._is_initial else self.gamma
 
     def get_total_factor(self):
+        """By how much the initial learning rate is multiplied now."""
         return self.gamma**self.last_epoch
 
 
@@ -191,6 +197,7 @@ class PolynomialLR(_FromBase):
         return (left / (left + 1)) ** self.power
 
     def get_total_factor(self):
+        """By how much the initial learning rate is multiplied now."""
         return (1 - min(self.total_iters, self.last_epoch) / self.total_iters) ** self.power
 
 

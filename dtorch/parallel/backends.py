@@ -65,6 +65,7 @@ class BackendConfig:
                 self.device_backend_map[kind] = Backend(name)
 
     def get_device_backend_map(self) -> dict[str, Backend]:
+        """{device type: backend}"""
         return self.device_backend_map
 
     def __repr__(self) -> str:
@@ -87,6 +88,7 @@ def is_gloo_available() -> bool:
 
 
 def is_nccl_available() -> bool:
+    """False: there is no NCCL transport yet."""
     return False
 
 

@@ -90,9 +90,11 @@ class GradBucket:
         return self._index
 
     def is_last(self) -> bool:
+        """Whether this is the last bucket of the step."""
         return self._last
 
     def parameters(self) -> list[Tensor]:
+        """The parameters whose gradients lie in it, in order."""
         return self._params
 
     def buffer(self) -> Tensor:

@@ -21,6 +21,7 @@ _level: list[DebugLevel] = []  # what was set last
 
 
 def set_debug_level(level: DebugLevel) -> None:
+    """Set how much is checked and told: OFF, INFO or DETAIL."""
     _level[:] = [DebugLevel(level)]
 
 
@@ -30,6 +31,7 @@ def set_debug_level_from_env() -> None:
 
 
 def get_debug_level() -> DebugLevel:
+    """The level set, or that of TORCH_DISTRIBUTED_DEBUG."""
     if not _level:
         set_debug_level_from_env()
     return _level[0]

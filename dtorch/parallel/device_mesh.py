@@ -47,13 +47,16 @@ class DeviceMesh:
 
     @property
     def ndim(self) -> int:
+        """How many dimensions the mesh has."""
         return self.mesh.ndim
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """The number of ranks along each dimension."""
         return tuple(self.mesh.shape)
 
     def size(self, mesh_dim: int | None = None) -> int:
+        """The number of ranks in the mesh, or along one of its dimensions."""
         return self.mesh.numel() if mesh_dim is None else self.mesh.shape[mesh_dim]
 
     def get_rank(self) -> int:

@@ -107,6 +107,7 @@ class Group:
         self._engine.hold()
 
     def release(self) -> None:
+        """Wait for all that has been held, in the order of the starts: see Engine.release."""
         self._engine.release()
 
     # ---- collectives ---------------------------------------------------------------------------
@@ -204,10 +205,12 @@ class Group:
     # ---- one rank to another: matched by peer and tag, in no order with anything else ------------
 
     def send(self, x: Any, peer: int, tag: int = 0) -> Work:
+        """Send x to rank `peer`; what a receive with the same tag gets."""
         request = self.transport.send(_Staged(x).host, peer, tag)
         return self._beside("send", x, request, [], f"to rank {peer}, tag {tag}")
 
     def recv(self, x: Any, peer: int | None, tag: int = 0) -> Work:
+        """Receive into x from rank `peer` (None: from any)."""
         a = _Staged(x)
         request = self.transport.recv(a.host, peer, tag)
         source = "any rank" if peer is None else f"rank {peer}"

@@ -51,6 +51,7 @@ class Rehearsal(NamedTuple):
     faults: str = ""
 
     def stage(self, size: int) -> Stage:
+        """Where `size` ranks play: their threads, their order, their faults."""
         return Stage(self, size)
 
 

@@ -129,6 +129,7 @@ class Store:
     # ---- values ----------------------------------------------------------------------------------
 
     def set(self, key: str, value: str | bytes) -> None:
+        """Set the key's value, which all ranks then see."""
         self._do("set", {self._key(key): _text(value)})
 
     def multi_set(self, keys: Sequence[str], values: Sequence[str | bytes]) -> None:
@@ -192,9 +193,11 @@ class Store:
 
     @property
     def timeout(self) -> datetime.timedelta:
+        """How long get() and wait() wait for a key."""
         return self._timeout
 
     def set_timeout(self, timeout: Seconds) -> None:
+        """How long get() and wait() are to wait for a key: a timedelta, or seconds."""
         self._timeout = datetime.timedelta(seconds=seconds(timeout))
 
     def has_extended_api(self) -> bool:
@@ -216,6 +219,7 @@ class Store:
         return value.encode("latin-1")
 
     def queue_len(self, key: str) -> int:
+        """How many values are in the queue of this key."""
         return self._do("queue_len", self._key(key))
 
 

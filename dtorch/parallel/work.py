@@ -110,15 +110,18 @@ class Work:
         return True
 
     def is_completed(self) -> bool:
+        """Whether it has ended, well or not; does not wait."""
         self._engine.poll()
         if self._done:
             self._engine.tell(self)
         return self._done
 
     def is_success(self) -> bool:
+        """Whether it has ended well; does not wait."""
         return self.is_completed() and self._error is None
 
     def exception(self) -> Exception | None:
+        """What went wrong, or None."""
         return self._error
 
     def synchronize(self) -> None:
@@ -148,6 +151,7 @@ class Work:
 
     @property
     def patience(self) -> int:
+        """How many rounds of asking come before naps begin, by what the transport moves."""
         return self._request.patience if self._request is not None else 0
 
     def missing(self) -> str:

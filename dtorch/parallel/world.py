@@ -60,6 +60,7 @@ _place: ContextVar[_Place] = ContextVar("place", default=_PROCESS)
 
 
 def is_initialized() -> bool:
+    """Whether there is a group of all ranks: init_process_group() has been called."""
     return _place.get().group is not None
 
 

@@ -17,6 +17,7 @@ from .shape import axis, cast, number, reshape
 
 @op(saves="y", promote="keep", ufunc="relu", kinds="iuf")
 def relu(xp, x):
+    """max(x, 0), elementwise."""
     return xp.relu(x)
 
 

@@ -12,45 +12,95 @@ from ..tensor import Tensor, wrap
 from .complex import conj_any, is_complex, real_of
 
 
-def _unary(name, vjp=None, *, saves="x", ufunc=None, promote="float", **options):
+def _unary(name, doc, vjp, *, saves="x", ufunc=None, promote="float", **options):
     """An op that is one ufunc of the backend."""
     function = ufunc or name
 
-    @op(saves=saves if vjp else "", promote=promote, ufunc=function, name=name, **options)
     def kernel(xp, x):
         return getattr(xp, function)(x)
 
-    return kernel.vjp(vjp) if vjp else kernel
+    kernel.__doc__ = doc
+    return op(saves=saves, promote=promote, ufunc=function, name=name, **options)(kernel).vjp(vjp)
 
 
-exp = _unary("exp", lambda g, y, x: g * y, saves="y")
-exp2 = _unary("exp2", lambda g, y, x: g * (y * math.log(2)), saves="y")
-expm1 = _unary("expm1", lambda g, y, x: g * (y + 1), saves="y")
-log = _unary("log", lambda g, y, x: g / x)
-log2 = _unary("log2", lambda g, y, x: g / (x * math.log(2)))
-log10 = _unary("log10", lambda g, y, x: g / (x * math.log(10)))
-sqrt = _unary("sqrt", lambda g, y, x: g / (2 * y), saves="y")
-sin = _unary("sin", lambda g, y, x: g * cos(x))
-cos = _unary("cos", lambda g, y, x: -g * sin(x))
-tan = _unary("tan", lambda g, y, x: g * (1 + y * y), saves="y")
-sinh = _unary("sinh", lambda g, y, x: g * cosh(x))
-cosh = _unary("cosh", lambda g, y, x: g * sinh(x))
-tanh = _unary("tanh", lambda g, y, x: g * (1 - y * y), saves="y")
-asin = _unary("asin", lambda g, y, x: g * (1 - x * x) ** -0.5, ufunc="arcsin")
-acos = _unary("acos", lambda g, y, x: -g * (1 - x * x) ** -0.5, ufunc="arccos")
-atan = _unary("atan", lambda g, y, x: g / (1 + x * x), ufunc="arctan")
-asinh = _unary("asinh", lambda g, y, x: g * (1 + x * x) ** -0.5, ufunc="arcsinh")
-acosh = _unary("acosh", lambda g, y, x: g * (x - 1) ** -0.5 * (x + 1) ** -0.5, ufunc="arccosh")
-atanh = _unary("atanh", lambda g, y, x: g / (1 - x * x), ufunc="arctanh")
-deg2rad = _unary("deg2rad", lambda g, y, x: g * (math.pi / 180), saves="", kinds="f")
-rad2deg = _unary("rad2deg", lambda g, y, x: g * (180 / math.pi), saves="", kinds="f")
-floor = _unary("floor", lambda g, y, x: g * 0, saves="", promote="keep", kinds="iuf")
-ceil = _unary("ceil", lambda g, y, x: g * 0, saves="", promote="keep", kinds="iuf")
-trunc = _unary("trunc", lambda g, y, x: g * 0, saves="", promote="keep", kinds="iuf")
+exp = _unary("exp", "e ** x", lambda g, y, x: g * y, saves="y")
+exp2 = _unary("exp2", "2 ** x", lambda g, y, x: g * (y * math.log(2)), saves="y")
+expm1 = _unary("expm1", "e ** x - 1, exact near 0 too.", lambda g, y, x: g * (y + 1), saves="y")
+log = _unary("log", "The natural logarithm.", lambda g, y, x: g / x)
+log2 = _unary("log2", "The logarithm to base 2.", lambda g, y, x: g / (x * math.log(2)))
+log10 = _unary("log10", "The logarithm to base 10.", lambda g, y, x: g / (x * math.log(10)))
+sqrt = _unary("sqrt", "The square root; NaN below 0.", lambda g, y, x: g / (2 * y), saves="y")
+sin = _unary("sin", "The sine of x radians.", lambda g, y, x: g * cos(x))
+cos = _unary("cos", "The cosine of x radians.", lambda g, y, x: -g * sin(x))
+tan = _unary("tan", "The tangent of x radians.", lambda g, y, x: g * (1 + y * y), saves="y")
+sinh = _unary("sinh", "(e**x - e**-x) / 2", lambda g, y, x: g * cosh(x))
+cosh = _unary("cosh", "(e**x + e**-x) / 2", lambda g, y, x: g * sinh(x))
+tanh = _unary("tanh", "sinh(x) / cosh(x), in -1 to 1.", lambda g, y, x: g * (1 - y * y), saves="y")
+asin = _unary(
+    "asin",
+    "The angle in [-pi/2, pi/2] whose sine is x.",
+    lambda g, y, x: g * (1 - x * x) ** -0.5,
+    ufunc="arcsin",
+)
+acos = _unary(
+    "acos",
+    "The angle in [0, pi] whose cosine is x.",
+    lambda g, y, x: -g * (1 - x * x) ** -0.5,
+    ufunc="arccos",
+)
+atan = _unary(
+    "atan",
+    "The angle in (-pi/2, pi/2) whose tangent is x.",
+    lambda g, y, x: g / (1 + x * x),
+    ufunc="arctan",
+)
+asinh = _unary(
+    "asinh", "The number whose sinh is x.", lambda g, y, x: g * (1 + x * x) ** -0.5, ufunc="arcsinh"
+)
+acosh = _unary(
+    "acosh",
+    "The number of at least 0 whose cosh is x.",
+    lambda g, y, x: g * (x - 1) ** -0.5 * (x + 1) ** -0.5,
+    ufunc="arccosh",
+)
+atanh = _unary(
+    "atanh", "The number whose tanh is x.", lambda g, y, x: g / (1 - x * x), ufunc="arctanh"
+)
+deg2rad = _unary(
+    "deg2rad", "Degrees in radians.", lambda g, y, x: g * (math.pi / 180), saves="", kinds="f"
+)
+rad2deg = _unary(
+    "rad2deg", "Radians in degrees.", lambda g, y, x: g * (180 / math.pi), saves="", kinds="f"
+)
+floor = _unary(
+    "floor",
+    "The largest whole number that is not above x.",
+    lambda g, y, x: g * 0,
+    saves="",
+    promote="keep",
+    kinds="iuf",
+)
+ceil = _unary(
+    "ceil",
+    "The smallest whole number that is not below x.",
+    lambda g, y, x: g * 0,
+    saves="",
+    promote="keep",
+    kinds="iuf",
+)
+trunc = _unary(
+    "trunc",
+    "x without what is right of its decimal point.",
+    lambda g, y, x: g * 0,
+    saves="",
+    promote="keep",
+    kinds="iuf",
+)
 
 
 @op(saves="x", promote="float", ufunc="log1p")
 def log1p(xp, x):
+    """log(1 + x), exact near 0 too."""
     return xp.special("log1p")(x) if x.dtype.kind == "c" else xp.log1p(x)  # NumPy's cancels
 
 
@@ -59,6 +109,7 @@ log1p.vjp(lambda g, y, x: g / (x + 1))
 
 @op(saves="x", promote="keep", ufunc="square")
 def square(xp, x):
+    """x * x"""
     return xp.square(x) if x.dtype != bool else x.astype("int64")
 
 
@@ -67,6 +118,7 @@ square.vjp(lambda g, y, x: g * (2 * x))
 
 @op(saves="y", promote="float")
 def rsqrt(xp, x):
+    """1 / sqrt(x)"""
     return 1 / xp.sqrt(x)
 
 
@@ -75,6 +127,7 @@ rsqrt.vjp(lambda g, y, x: g * (-0.5 * y * y * y))
 
 @op(saves="y", promote="float")
 def reciprocal(xp, x):
+    """1 / x"""
     return 1 / x
 
 
@@ -83,6 +136,7 @@ reciprocal.vjp(lambda g, y, x: -g * (y * y))
 
 @op(saves="y", promote="float")
 def sigmoid(xp, x):
+    """1 / (1 + exp(-x))"""
     y = xp.exp(-x)  # where this overflows, 1 / inf is the answer
     y += 1
     return 1 / y
@@ -93,6 +147,7 @@ sigmoid.vjp(lambda g, y, x: g * (y * (1 - y)))
 
 @op(saves="x", promote="float", kinds="f")
 def erf(xp, x):
+    """The error function, 2 / sqrt(pi) times the integral of exp(-t**2) from 0 to x."""
     return xp.erf(x)
 
 
@@ -101,6 +156,7 @@ erf.vjp(lambda g, y, x: g * (exp(-x * x) * (2 / math.sqrt(math.pi))))
 
 @op(saves="x", promote="keep", kinds="iufc", holomorphic=False)
 def abs(xp, x):
+    """|x|, of complex numbers the magnitude."""
     return xp.absolute(x)
 
 
@@ -186,6 +242,7 @@ def positive(input):
 
 @op(saves="x", promote="float2", ufunc="arctan2", numbers=False, kinds="f")
 def atan2(xp, a, b):
+    """The angle of the point (b, a), in (-pi, pi]."""
     return xp.arctan2(a, b)
 
 
@@ -198,12 +255,15 @@ atan2.vjp(
 def _extremum(name):
     """maximum and minimum; equal operands share the gradient, NaN wins."""
 
-    @op(saves="x", promote="result", ufunc=name, numbers=False, kinds="biuf", name=name)
     def kernel(xp, a, b):
         return getattr(xp, name)(a, b)
 
+    kernel.__doc__ = f"The {name} of each pair; NaN where one is."
+    extremum = op(saves="x", promote="result", ufunc=name, numbers=False, kinds="biuf", name=name)(
+        kernel
+    )
     wins = (lambda a, b: a > b) if name == "maximum" else (lambda a, b: a < b)
-    return kernel.vjp(
+    return extremum.vjp(
         lambda g, y, a, b: where(wins(a, b), g, where(a == b, g / 2, 0)),
         lambda g, y, a, b: where(wins(b, a), g, where(a == b, g / 2, 0)),
     )

@@ -268,6 +268,7 @@ class PReLU(Module):
         self.reset_parameters()
 
     def reset_parameters(self):
+        """Draw the parameters anew, as at construction."""
         self.weight.data.fill_(self.init)
 
     def forward(self, input):

@@ -61,6 +61,7 @@ class AdaptiveLogSoftmaxWithLoss(Module):
             )
 
     def reset_parameters(self):
+        """Draw the parameters anew, as at construction."""
         self.head.reset_parameters()
         for projection, output in self.tail:
             projection.reset_parameters()

@@ -48,6 +48,7 @@ class _NormBase(Module):
             self.num_batches_tracked.zero_()
 
     def reset_parameters(self):
+        """Draw the parameters anew, as at construction."""
         self.reset_running_stats()
         if self.weight is not None:
             init.ones_(self.weight)

@@ -69,6 +69,7 @@ class _ConvNd(Module):
         return (first, second // self.groups, *self.kernel_size)
 
     def reset_parameters(self):
+        """Draw the parameters anew, as at construction."""
         init.kaiming_uniform_(self.weight, a=math.sqrt(5))
         init.uniform_fan_in_(self.bias, self.weight)
 

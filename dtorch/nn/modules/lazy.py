@@ -67,6 +67,7 @@ class _Lazy(LazyModuleMixin):
             setattr(self, name, kind(device=device, dtype=dtype))
 
     def reset_parameters(self):
+        """Draw the parameters anew, as at construction."""
         if not self.has_uninitialized_params() and getattr(self, self.size):
             super().reset_parameters()
 

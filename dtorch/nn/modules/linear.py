@@ -38,6 +38,7 @@ class Linear(Module):
         self.reset_parameters()
 
     def reset_parameters(self):
+        """Draw the parameters anew, as at construction."""
         init.kaiming_uniform_(self.weight, a=math.sqrt(5))
         init.uniform_fan_in_(self.bias, self.weight)
 
@@ -73,6 +74,7 @@ class Bilinear(Module):
         self.reset_parameters()
 
     def reset_parameters(self):
+        """Draw the parameters anew, as at construction."""
         bound = 1 / math.sqrt(self.in1_features)
         init.uniform_(self.weight, -bound, bound)
         if self.bias is not None:

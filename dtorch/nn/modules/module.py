@@ -204,10 +204,12 @@ class Module(Hooks, State):
                     yield from module.named_modules(memo, below, remove_duplicate)
 
     def modules(self, remove_duplicate: bool = True) -> Iterator[Module]:
+        """Itself and all modules below it, each once."""
         for _, module in self.named_modules(remove_duplicate=remove_duplicate):
             yield module
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
+        """(name, module) of those directly below it."""
         memo = set()
         for name, module in self._modules.items():
             if module is not None and module not in memo:
@@ -215,6 +217,7 @@ class Module(Hooks, State):
                 yield name, module
 
     def children(self) -> Iterator[Module]:
+        """The modules directly below it."""
         for _, module in self.named_children():
             yield module
 
@@ -242,15 +245,18 @@ class Module(Hooks, State):
         return self._named_members(lambda m: m._parameters, prefix, recurse, remove_duplicate)
 
     def parameters(self, recurse: bool = True) -> Iterator[Parameter]:
+        """What is trained: of this module and, with `recurse`, of those below it; each once."""
         for _, param in self.named_parameters(recurse=recurse):
             yield param
 
     def named_buffers(
         self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
     ) -> Iterator[tuple[str, Tensor]]:
+        """(dotted name, buffer) of this module and, with `recurse`, of those below it."""
         return self._named_members(lambda m: m._buffers, prefix, recurse, remove_duplicate)
 
     def buffers(self, recurse: bool = True) -> Iterator[Tensor]:
+        """The tensors that are saved and moved, but not trained, as batch norm's averages."""
         for _, buffer in self.named_buffers(recurse=recurse):
             yield buffer
 
@@ -289,9 +295,11 @@ class Module(Hooks, State):
         return getattr(module, name)
 
     def get_parameter(self, target: str) -> Parameter:
+        """The parameter of a dotted name.  AttributeError: there is none, or it is something else."""
         return self._get_member(target, "_parameters", "an nn.Parameter")  # type: ignore[no-any-return]
 
     def get_buffer(self, target: str) -> Tensor:
+        """The buffer of a dotted name.  AttributeError: there is none, or it is something else."""
         return self._get_member(target, "_buffers", "a buffer")  # type: ignore[no-any-return]
 
     # ---- changing all of it ----------------------------------------------------------------------
@@ -350,27 +358,34 @@ class Module(Hooks, State):
         return self._apply(lambda t: t.new_empty(t.shape, device=device), recurse)  # type: ignore[attr-defined]
 
     def cuda(self: M, device: Any = None) -> M:
+        """Parameters and buffers go to a GPU, the current one by default.  RuntimeError: none."""
         return self._apply(lambda t: t.cuda(device))  # type: ignore[attr-defined]
 
     def cpu(self: M) -> M:
+        """Parameters and buffers go to the CPU's memory."""
         return self._apply(lambda t: t.cpu())  # type: ignore[attr-defined]
 
     def type(self: M, dst_type: dtypes.dtype) -> M:
+        """All parameters and buffers get this dtype."""
         return self._apply(lambda t: t.type(dst_type))  # type: ignore[attr-defined]
 
     def _cast(self: M, dtype: dtypes.dtype) -> M:
         return self._apply(lambda t: t.to(dtype) if t.dtype.is_floating_point else t)  # type: ignore[attr-defined]
 
     def float(self: M) -> M:
+        """Floating-point parameters and buffers become float32."""
         return self._cast(dtypes.float32)
 
     def double(self: M) -> M:
+        """Floating-point parameters and buffers become float64."""
         return self._cast(dtypes.float64)
 
     def half(self: M) -> M:
+        """Floating-point parameters and buffers become float16."""
         return self._cast(dtypes.float16)
 
     def bfloat16(self: M) -> M:
+        """Floating-point parameters and buffers become bfloat16."""
         return self._cast(dtypes.bfloat16)
 
     def train(self: M, mode: bool = True) -> M:
@@ -383,9 +398,11 @@ class Module(Hooks, State):
         return self
 
     def eval(self: M) -> M:
+        """For use, not training: dropout does nothing, batch norm uses its averages."""
         return self.train(False)
 
     def requires_grad_(self: M, requires_grad: bool = True) -> M:
+        """Whether its parameters are to have gradients; False freezes it."""
         for p in self.parameters():
             p.requires_grad_(requires_grad)
         return self

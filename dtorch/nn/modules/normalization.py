@@ -30,6 +30,7 @@ class LayerNorm(Module):
         self.reset_parameters()
 
     def reset_parameters(self):
+        """Draw the parameters anew, as at construction."""
         if self.weight is not None:
             init.ones_(self.weight)
         if self.bias is not None:
@@ -61,6 +62,7 @@ class RMSNorm(Module):
         self.reset_parameters()
 
     def reset_parameters(self):
+        """Draw the parameters anew, as at construction."""
         if self.weight is not None:
             init.ones_(self.weight)
 

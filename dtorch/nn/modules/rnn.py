@@ -92,6 +92,7 @@ class RNNBase(Module):
         self.reset_parameters()
 
     def reset_parameters(self):
+        """Draw the parameters anew, as at construction."""
         _draw(self)
 
     def __getstate__(self):  # torch keeps lists of the weights, and expects them in its files
@@ -283,6 +284,7 @@ class RNNCellBase(Module):
         self.reset_parameters()
 
     def reset_parameters(self):
+        """Draw the parameters anew, as at construction."""
         _draw(self)
 
     def _weights(self):

@@ -37,6 +37,7 @@ class _Table(Module):
             self.weight = Parameter(weight)
 
     def reset_parameters(self):
+        """Draw the parameters anew, as at construction."""
         init.normal_(self.weight)
         if self.padding_idx is not None:
             with no_grad():

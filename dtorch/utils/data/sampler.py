@@ -85,6 +85,7 @@ class RandomSampler(Sampler[int]):
 
     @property
     def num_samples(self) -> int:
+        """How many indices a pass has: that of the data source, if none was given."""
         # Asked anew each time: the size of the data source may change between epochs.
         return len(self.data_source) if self._num_samples is None else self._num_samples
 
