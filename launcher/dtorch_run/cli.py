@@ -34,11 +34,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a job; the exit code of its first failing rank, or 128 + n if signal n ended it."""
     argv = sys.argv[1:] if argv is None else argv
     command = argv[0] if argv and not os.path.isfile(argv[0]) else ""  # else it is a script
-    if command == "doctor":
-        from dtorch_run import doctor  # nothing of it is needed to start a job
-
-        return doctor.main(argv[1:])
     try:
+        if command == "doctor":
+            from dtorch_run import doctor  # nothing of it is needed to start a job
+
+            return doctor.main(argv[1:])
         if command == "dashboard":
             from dtorch_run import dashboard  # nor of this
 
@@ -75,6 +75,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UsageError as error:
         print(f"dtorch-run: error: {error}", file=sys.stderr)
         return _USAGE_ERROR
+    except BrokenPipeError:
+        _leave_pipe()
+        return 128 + signal.SIGPIPE
+
+
+def _leave_pipe() -> None:
+    """Whoever read our output has left: end as a pipe's writer does, without a word."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _rehearse(options: Options, dry_run: bool) -> int:
@@ -125,8 +133,8 @@ def _attempt(job: Plan, peers: Peers | None, dashboard: bool) -> Outcome:
         what = Job(job, record, peers=peers, watched=True, dashboard=dashboard)
         with _signals_to(what):
             outcome = what.run()
-    except BrokenPipeError:  # whoever read our output has left: end as a pipe's writer does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:
+        _leave_pipe()
         outcome = Outcome(job.size, (), signal.SIGPIPE)
         record.close(outcome)
         return outcome

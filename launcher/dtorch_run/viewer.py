@@ -62,9 +62,6 @@ def main(argv: Sequence[str]) -> int:
         return _show(arguments)
     except KeyboardInterrupt:  # how one leaves top
         return 128 + signal.SIGINT
-    except BrokenPipeError:  # whoever read our output has left: end as a pipe's writer does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 128 + signal.SIGPIPE
 
 
 def _show(arguments: argparse.Namespace) -> int:

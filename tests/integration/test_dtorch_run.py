@@ -318,6 +318,17 @@ def test_a_reader_that_leaves_ends_the_job(script, tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == ["script.py"]
 
 
+@pytest.mark.parametrize(
+    "what", ["doctor", "--backend=local --dry-run --nproc-per-node=64 --no-python env"]
+)
+def test_a_reader_that_leaves_gets_no_traceback(what):
+    line = f"{sys.executable} -m dtorch_run {what} | head -c 1"
+    done = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", line], capture_output=True, text=True, timeout=DEADLINE
+    )
+    assert (done.returncode in (0, 141), done.stderr) == (True, "")
+
+
 def test_the_command_line_wins_over_the_preset(script, tmp_path):
     preset = tmp_path / "preset.toml"
     preset.write_text('nproc_per_node = 4\nbackend = "local"\nenv = ["A=1", "B=1"]\n')
