@@ -50,6 +50,10 @@ TABLE = {
                "processes), nccl (local, one GPU a rank); auto (default): mpi if mpi4py finds a "
                "library", choices=("auto", "mpi", "local", "nccl")),
         Option("env", LIST, "set a variable for all ranks; may be repeated", "NAME=VALUE"),
+        Option("role", TEXT, "torchrun's; what the ranks have as ROLE_NAME; default: default", "NAME"),
+        Option("start_method", TEXT, "torchrun's; without effect: ranks are programs of their own",
+               "NAME"),
+        Option("run_path", FLAG, "torchrun's; without effect: it is how scripts are run"),
         Option("as_torch", FLAG, "the script imports torch: give it dtorch under that name"),
     ),
     "several hosts (the same command on each)": (
@@ -128,6 +132,9 @@ class Options:
     module: bool = False
     no_python: bool = False
     as_torch: bool = False
+    role: str = "default"
+    start_method: str | None = None
+    run_path: bool = False
     nproc_per_node: int | str | None = None
     backend: str = "auto"
     env: tuple[str, ...] = ()

@@ -132,7 +132,7 @@ def make(options: Options, env: Mapping[str, str], machine: Machine) -> Plan:
         "LOCAL_WORLD_SIZE": str(local_size),
         "GROUP_RANK": str(place.node),
         "GROUP_WORLD_SIZE": str(place.size),
-        "ROLE_NAME": "default",
+        "ROLE_NAME": options.role,
         "ROLE_WORLD_SIZE": str(size),
         "TORCHELASTIC_RESTART_COUNT": str(machine.attempt),
         "TORCHELASTIC_MAX_RESTARTS": str(options.max_restarts),

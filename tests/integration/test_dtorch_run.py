@@ -342,10 +342,24 @@ def test_torchruns_spelling(script):
     done = run(
         *("--nproc_per_node", "3", "--dry_run", "--backend", "local", "--rdzv_backend=c10d"),
         *("--rdzv-id", "7", "--rdzv_endpoint", "localhost:0", "--max_restarts=1", "--nnodes=1"),
-        *("--monitor-interval", "5", "-r3", "-t", "0:1", "--standalone", "--explain", script("")),
+        *(
+            "--role=trainer",
+            "--start_method",
+            "spawn",
+            "--run-path",
+            "--monitor-interval",
+            "5",
+            "-r3",
+            "-t",
+            "0:1",
+            "--standalone",
+            "--explain",
+            script(""),
+        ),
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("3 ranks, started by local")
+    assert "ROLE_NAME=trainer" in done.stdout
     assert re.search(r"^ranks on this host +3 +\(--nproc-per-node: 3\)$", done.stderr, re.M)
     assert re.search(r"^restarts +1 +\(--max-restarts\)$", done.stderr, re.M)
 
