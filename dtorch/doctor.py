@@ -13,7 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 import dtorch
 from dtorch.core import device, env
-from dtorch.core.backend import cublas, onednn
+from dtorch.core.backend import cublas, cudnn, onednn
 from dtorch.parallel.identity import detect
 
 PACKAGES = ("numpy", "scipy", "ml_dtypes", "mpi4py", "pyzmq", "safetensors", "threadpoolctl")
@@ -56,6 +56,8 @@ def _cuda() -> str:
     found = f"CuPy {cuda.cp.__version__}, {dtorch.cuda.device_count()} GPU(s)"
     if cublas.libraries() is None:
         found += "; cuBLAS was not found, half precision is slower: pip install 'dtorch[cuda]'"
+    if cudnn.library() is None:
+        found += "; cuDNN was not found, convolutions are slower: pip install 'dtorch[cuda]'"
     return found
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import ml_dtypes  # before CuPy, which looks for bfloat16 when it is imported
 import numpy as np
 
-from . import cublas, cuda_kernels, visible
+from . import cublas, cuda_kernels, cudnn, visible
 
 name = "cuda"
 slice_size = 1 << 62  # whole arrays: launches cost more than memory here
@@ -232,3 +232,23 @@ def matmul(a: Any, b: Any) -> Any:
 def dot(a: Any, b: Any) -> Any:
     y = product(a, b) if a.ndim == b.ndim == 2 else None
     return cp.dot(a, b) if y is None else y
+
+
+# ---- convolutions ----------------------------------------------------------------------------
+
+_cudnn: Any = ...
+
+
+def convolutions() -> cudnn.Cudnn | None:
+    """cuDNN for the current device and thread; None where it is not installed."""
+    global _cudnn
+    if _cudnn is ...:
+        _cudnn = cudnn.library()
+    if _cudnn is None:
+        return None
+    found = _here.__dict__.setdefault("convolutions", {})
+    device = cp.cuda.get_device_id()
+    if device not in found:
+        cp.empty(1)  # cuDNN wants the device's context to be there
+        found[device] = cudnn.Cudnn(sys.modules[__name__], _cudnn, _stream)
+    return found[device]

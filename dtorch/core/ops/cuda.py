@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from math import prod
 
+from .. import settings
 from ..backend import cuda_kernels as kernels
 from ..backend import of
-from . import activation, embedding, linalg, linear, loss, norm, pool, rnn
+from . import activation, conv, embedding, linalg, linear, loss, norm, pool, rnn
 
 # ---- products of matrices, by cuBLAS -------------------------------------------------------------
 
@@ -24,6 +25,33 @@ def _linear(xp, x, w, b):
     rows = x if x.ndim == 2 else x.reshape(prod(x.shape[:-1]), x.shape[-1])
     y = xp.linear(rows, w, b)
     return y if y is None or x.ndim == 2 else y.reshape(*x.shape[:-1], w.shape[0])
+
+
+# ---- convolutions, by cuDNN ----------------------------------------------------------------------
+
+
+def _exactly():
+    return settings.get_deterministic_debug_mode() > 0
+
+
+@conv.convolution.fuse("cuda")
+def _convolution(xp, x, w, b, *, geo, groups):
+    cudnn = xp.convolutions()
+    y = cudnn and cudnn.convolution(x, w, geo, _exactly())
+    return y if y is None else conv._add_bias(y, b)
+
+
+@conv.convolution_transpose.fuse("cuda")
+def _convolution_transpose(xp, x, w, b, *, geo, groups):
+    cudnn = xp.convolutions()
+    y = cudnn and cudnn.convolution_transpose(x, w, geo, groups, _exactly())
+    return y if y is None else conv._add_bias(y, b)
+
+
+@conv.convolution_weight.fuse("cuda")
+def _convolution_weight(xp, x, g, *, geo, groups):
+    cudnn = xp.convolutions()
+    return cudnn and cudnn.convolution_weight(x, g, geo, groups, _exactly())
 
 
 # ---- rows, and elementwise -----------------------------------------------------------------------
