@@ -74,14 +74,17 @@ def get_autocast_dtype(device_type: str) -> dtypes.dtype:
 
 
 def set_autocast_dtype(device_type: str, dtype: dtypes.dtype) -> None:
+    """The dtype that autocast takes on a device type."""
     _dtype[_known(device_type)].set(dtype)
 
 
 def is_autocast_cache_enabled() -> bool:
+    """What set_autocast_cache_enabled() has set."""
     return _caching.get()
 
 
 def set_autocast_cache_enabled(enabled: bool) -> None:
+    """Whether casts of parameters are kept within an autocast block."""
     _caching.set(bool(enabled))
 
 
@@ -91,11 +94,13 @@ def clear_autocast_cache() -> None:
 
 
 def autocast_increment_nesting() -> int:
+    """One autocast block more; how many there are now."""
     _nesting.set(_nesting.get() + 1)
     return _nesting.get()
 
 
 def autocast_decrement_nesting() -> int:
+    """One autocast block less; how many are left."""
     _nesting.set(_nesting.get() - 1)
     return _nesting.get()
 

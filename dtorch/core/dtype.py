@@ -193,6 +193,7 @@ _default = float32
 
 
 def get_default_dtype() -> dtype:
+    """The dtype of new floating-point tensors: float32 unless set_default_dtype() has changed it."""
     return _default
 
 

@@ -139,6 +139,7 @@ def fill_(self, value):
 
 
 def zero_(self):
+    """Fill the tensor with 0."""
     if self.layout is not dtypes.strided:
         return write(self, create.zeros_like(self), "zero_")
     return fill_(self, 0)

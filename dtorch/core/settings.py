@@ -48,10 +48,12 @@ def use_deterministic_algorithms(mode: bool, *, warn_only: bool = False) -> None
 
 
 def are_deterministic_algorithms_enabled() -> bool:
+    """What use_deterministic_algorithms() has set."""
     return _deterministic > 0
 
 
 def is_deterministic_algorithms_warn_only_enabled() -> bool:
+    """Whether what is not deterministic warns, and does not raise."""
     return _deterministic == 1
 
 
@@ -69,6 +71,7 @@ def set_deterministic_debug_mode(debug_mode: int | str) -> None:
 
 
 def get_deterministic_debug_mode() -> int:
+    """0: anything goes, 1: what is not deterministic warns, 2: it raises."""
     return _deterministic
 
 
@@ -92,6 +95,7 @@ def set_float32_matmul_precision(precision: str) -> None:
 
 
 def get_float32_matmul_precision() -> str:
+    """What set_float32_matmul_precision() has set."""
     return _precision
 
 
@@ -107,6 +111,7 @@ _warn_always = False
 
 
 def get_num_interop_threads() -> int:
+    """What set_num_interop_threads() has set."""
     return _interop_threads
 
 
@@ -119,6 +124,7 @@ def set_num_interop_threads(n: int) -> None:
 
 
 def is_warn_always_enabled() -> bool:
+    """What set_warn_always() has set."""
     return _warn_always
 
 

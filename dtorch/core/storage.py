@@ -391,6 +391,7 @@ for _name, _d in _CASTS.items():
 
 
 def is_storage(obj: Any) -> bool:
+    """Whether the object is a storage."""
     return isinstance(obj, _Storage)
 
 

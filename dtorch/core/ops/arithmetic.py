@@ -34,6 +34,7 @@ sub.vjp(lambda g, y, a, b: g, lambda g, y, a, b: -g)
 
 @op(saves="x", promote="result", ufunc="multiply")
 def mul(xp, a, b):
+    """a * b, of each pair."""
     return xp.multiply(a, b)
 
 
@@ -57,6 +58,7 @@ def _check_divisor(xp, a, b):
 
 @op(saves="x", promote="result", kinds="iuf")
 def floor_divide(xp, a, b):
+    """floor(a / b), of each pair."""
     _check_divisor(xp, a, b)
     return xp.floor_divide(a, b)
 
@@ -127,6 +129,7 @@ pow.vjp(_pow_base, _pow_exponent)
 
 @op(promote="keep", half="keep", ufunc="negative")
 def neg(xp, a):
+    """-x"""
     if a.dtype == bool:
         raise RuntimeError(
             "Negation, the `-` operator, on a bool tensor is not supported. If you are trying to "
@@ -225,6 +228,7 @@ bitwise_and, bitwise_or, bitwise_xor = map(_bitwise, ("and", "or", "xor"))
 
 @op(promote="keep", kinds="iub")
 def bitwise_not(xp, a):
+    """The bits of integers turned over; not, of bools."""
     return xp.invert(a)
 
 

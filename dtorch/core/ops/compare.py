@@ -12,45 +12,46 @@ from ..tensor import Tensor
 # half="keep": comparing needs no precision
 
 
-def _comparison(name, function, **options):
-    @op(promote="result", half="keep", ufunc=function, name=name, **options)
+def _comparison(name, doc, function, **options):
     def kernel(xp, a, b):
         return getattr(xp, function)(a, b)
 
-    return kernel
+    kernel.__doc__ = f"Whether {doc}, of each pair."
+    return op(promote="result", half="keep", ufunc=function, name=name, **options)(kernel)
 
 
-eq = _comparison("eq", "equal")
-ne = _comparison("ne", "not_equal")
-lt = _comparison("lt", "less", kinds="biuf")
-le = _comparison("le", "less_equal", kinds="biuf")
-gt = _comparison("gt", "greater", kinds="biuf")
-ge = _comparison("ge", "greater_equal", kinds="biuf")
+eq = _comparison("eq", "a == b", "equal")
+ne = _comparison("ne", "a != b", "not_equal")
+lt = _comparison("lt", "a < b", "less", kinds="biuf")
+le = _comparison("le", "a <= b", "less_equal", kinds="biuf")
+gt = _comparison("gt", "a > b", "greater", kinds="biuf")
+ge = _comparison("ge", "a >= b", "greater_equal", kinds="biuf")
+logical_and = _comparison("logical_and", "both are not 0", "logical_and", numbers=False)
+logical_or = _comparison("logical_or", "one is not 0", "logical_or", numbers=False)
+logical_xor = _comparison("logical_xor", "exactly one is not 0", "logical_xor", numbers=False)
 
 
-logical_and, logical_or, logical_xor = (
-    _comparison(name, name, numbers=False) for name in ("logical_and", "logical_or", "logical_xor")
-)
-
-
-def _predicate(name, **options):
-    @op(promote="keep", name=name, **options)
+def _predicate(name, doc, **options):
     def kernel(xp, a):
         return getattr(xp, name)(a)
 
-    return kernel
+    kernel.__doc__ = f"Whether an element is {doc}."
+    return op(promote="keep", name=name, **options)(kernel)
 
 
-isnan, isinf, isfinite, logical_not = map(_predicate, ("isnan", "isinf", "isfinite", "logical_not"))
-signbit = _predicate("signbit", kinds="biuf")
+isnan = _predicate("isnan", "NaN")
+isinf = _predicate("isinf", "infinite")
+isfinite = _predicate("isfinite", "neither infinite nor NaN")
+logical_not = _predicate("logical_not", "0")
+signbit = _predicate("signbit", "below 0, or -0.0", kinds="biuf")
 
 
 def _infinity(name, value):
-    @op(promote="keep", half="keep", kinds="biuf", name=name)
     def kernel(xp, a):
         return a == value
 
-    return kernel
+    kernel.__doc__ = f"Whether an element is {value}."
+    return op(promote="keep", half="keep", kinds="biuf", name=name)(kernel)
 
 
 isposinf, isneginf = _infinity("isposinf", inf), _infinity("isneginf", -inf)
