@@ -52,7 +52,7 @@ lint: $(VENV)/.installed-test
 	lint-imports
 
 docs: $(VENV)/.installed-docs
-	NO_MKDOCS_2_WARNING=1 mkdocs build --quiet
+	NO_MKDOCS_2_WARNING=1 mkdocs build
 
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)

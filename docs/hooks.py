@@ -5,6 +5,7 @@ Most functions are made of ops when dtorch is imported, so that no reader of sou
 
 import importlib
 import inspect
+import re
 import warnings
 from typing import Any
 
@@ -25,9 +26,15 @@ def table(namespace: str) -> str:
             value = getattr(module, name)
         own = (getattr(value, "__module__", None) or "").startswith("dtorch")
         if name[0] != "_" and own and callable(value) and not inspect.isclass(value):
-            text = (inspect.getdoc(value) or "").split("\n")[0].replace("|", r"\|")
-            rows.append(f"| `{name}{_arguments(value)}` | {text} |")
+            rows.append(f"| `{name}{_arguments(value)}` | {_first_line(value)} |")
     return "\n".join(rows)
+
+
+def _first_line(function: Any) -> str:
+    """Of its docstring, as Markdown: what is not between backticks is plain text."""
+    pieces = (inspect.getdoc(function) or "").split("\n")[0].split("`")
+    pieces[::2] = [re.sub(r"[\\*_<>\[\]]", r"\\\g<0>", piece) for piece in pieces[::2]]
+    return "`".join(pieces).replace("|", r"\|")
 
 
 def _arguments(function: Any) -> str:
