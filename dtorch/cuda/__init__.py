@@ -11,14 +11,15 @@ from typing import Any
 
 from ..core.errors import AcceleratorError, OutOfMemoryError
 from ..core.surface import classes
-from . import devices, memory, random, streams
+from . import devices, graphs, memory, random, streams
 from .devices import *  # noqa: F403
+from .graphs import *  # noqa: F403
 from .memory import *  # noqa: F403
 from .random import *  # noqa: F403
 from .streams import *  # noqa: F403
 
 __all__ = ["AcceleratorError", "OutOfMemoryError", "has_half", "has_magma"]  # noqa: PLE0604
-__all__ += [*devices.__all__, *memory.__all__, *random.__all__, *streams.__all__]
+__all__ += [*devices.__all__, *graphs.__all__, *memory.__all__, *random.__all__, *streams.__all__]
 
 globals().update(classes(".cuda"))  # FloatTensor and its kin
 has_half = True

@@ -163,5 +163,5 @@ def get_gencode_flags() -> str:
 
 
 def is_current_stream_capturing() -> bool:
-    """False: CUDA graphs are not captured."""
-    return False
+    """Whether what the current stream is given is being recorded as a CUDA graph."""
+    return is_initialized() and bool(cupy().cuda.get_current_stream().is_capturing())

@@ -169,6 +169,11 @@ def to_numpy(a: Any) -> Any:
     return cp.asnumpy(a)
 
 
+def capturing() -> bool:
+    """Whether what the current stream is given is being recorded as a CUDA graph."""
+    return bool(cp.cuda.get_current_stream().is_capturing())
+
+
 def synchronize() -> None:
     """Wait until the current device has done what was asked of it."""
     cp.cuda.get_current_stream().synchronize()

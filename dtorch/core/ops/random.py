@@ -215,6 +215,11 @@ def keep_mask(shape, p, xp=cpu, generator=None):
     """
     count, least = math.prod(shape), min(round(p * 2.0**32), 2**32 - 1)
     if xp.name == "cuda":
+        if xp.capturing():
+            raise RuntimeError(
+                "dropout can't be captured in a CUDA graph: its mask would be the same at each replay. "
+                "Expected a step without it: model.eval(), or p=0"
+            )
         return cuda_kernels.keep_mask(xp, shape, *stream(generator).reserve(-(-count // 8)), least)
     words = stream(generator).draw(lambda r: r.bit_generator.random_raw((count + 1) // 2))
     return (words.view("uint32")[:count] >= least).reshape(shape)
