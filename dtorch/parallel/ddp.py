@@ -364,7 +364,11 @@ class DistributedDataParallel(Module, Joinable):
         """`with ddp.join():` around a loop over batches, whose number may differ between ranks.
 
         A rank that has run out takes part in the others' exchanges until all have.  Then all have
-        the model of those that ran longest.  In here buffers are shared once a backward.
+        the model of those that ran longest, and no gradients on ranks that ran out.  In here buffers
+        are shared once a backward.
+
+        As in torch, what else counts steps does so on the ranks that step: an optimizer's momentum,
+        a schedule, a GradScaler.  To train on afterwards, load those of a rank that ran longest.
 
         divide_by_initial_world_size: gradients are means over all ranks, those that have run out
             counting as zeros; else over the ranks that still have inputs
@@ -426,3 +430,7 @@ class _TakesPart(JoinHook):
         ddp._leader = ddp.reducer.leader = 0
         ddp.reducer.by_active = False
         ddp._broadcast_all(ddp.process_group.all_gather_objects(is_last_joiner).index(True))
+        if not is_last_joiner:  # its gradients are of steps that it has not taken: none to add to
+            for name, p in ddp.module.named_parameters():
+                if name not in ddp._ignored:
+                    p._grad = None

@@ -54,6 +54,30 @@ def test_all_end_with_the_model_of_those_that_ran_longest(on_ranks, longest_firs
     on_ranks(body)
 
 
+def test_a_loop_that_zeroes_gradients_at_its_end_goes_on_as_one_that_does_so_first(on_ranks):
+    def weights(zero_first: bool) -> list[float]:
+        rank = dist.get_rank()
+        ddp = DistributedDataParallel(nn.Linear(4, 1, bias=False).double())
+        with dtorch.no_grad():
+            ddp.module.weight.fill_(0.5)
+        for epoch in range(2):
+            with ddp.join():
+                for k in range(rank + 1):
+                    if zero_first:
+                        ddp.zero_grad()
+                    ddp(batch(rank, k + epoch)).square().mean().backward()
+                    step(ddp)
+                    if not zero_first:
+                        ddp.zero_grad()
+        assert equal_on_all_ranks(ddp)
+        return ddp.module.weight.tolist()
+
+    def body():
+        assert weights(zero_first=False) == weights(zero_first=True)
+
+    on_ranks(body)
+
+
 @pytest.mark.parametrize("by_initial_size", [True, False])
 def test_what_a_mean_is_over(on_ranks, by_initial_size):
     def body():
