@@ -1,6 +1,7 @@
 """Our CUDA kernels, run on the CPU, against torch in double precision; and compiled by NVRTC."""
 
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -235,6 +236,34 @@ def test_what_kernels_do_not_take_is_left_to_the_op(xp):
     assert cuda_kernels.softmax(xp, np.zeros((0, 3), "float32"), False) is None
     assert cuda_kernels.embedding(xp, np.zeros((2, 3)), np.zeros(1, "int64")) is None
     assert dtorch.nn.functional.silu(dtorch.tensor([1 + 1j])).dtype == dtorch.complex64
+
+
+def test_what_cupy_is_given():
+    calls, made = [], []
+
+    def module(code, options, name_expressions):
+        made.append(name_expressions)
+        functions = {n: lambda *given: calls.append(given) for n in name_expressions}
+        return SimpleNamespace(get_function=functions.__getitem__)
+
+    cp = SimpleNamespace(
+        RawModule=module, zeros=np.zeros, cuda=SimpleNamespace(get_device_id=lambda: 0)
+    )
+    launch = cuda_kernels.Launcher(cp)
+    x = np.zeros(3, "float32")
+    for _ in range(2):
+        launch("softmax<float, true>", (2, 3), 64, x, None, 5, 0.5)
+    grid, block, arguments = calls[1]
+    assert (grid, block) == ((2, 3), (64,))
+    assert arguments[0] is x
+    assert arguments[1:] == (0, 5, np.float32(0.5))
+    assert [type(a) for a in arguments[1:]] == [int, int, np.float32]
+    assert made == [tuple(cuda_kernels.names())]
+    launch.check()
+    launch.bad()[0] += 2
+    with pytest.raises(IndexError, match="2 indices or targets were out of range"):
+        launch.check()
+    launch.check()  # it is said once
 
 
 @pytest.mark.parametrize("arch", [75, 80, 90, 100])

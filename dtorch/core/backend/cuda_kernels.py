@@ -58,6 +58,13 @@ def names() -> list[str]:
     return found
 
 
+def _argument(a: Any) -> Any:
+    """As CuPy takes it: a null pointer as eight bytes of zero, and floats, which would be doubles."""
+    if a is None:
+        return 0
+    return np.float32(a) if type(a) is float else a
+
+
 class Launcher:
     """launch(name, blocks, threads, *arguments), by CuPy; the source is compiled on the first call.
 
@@ -74,7 +81,7 @@ class Launcher:
         if function is None:
             function = self._functions[name] = self._module().get_function(name)
         blocks = blocks if isinstance(blocks, tuple) else (blocks,)
-        function(blocks, (threads,), [np.float32(a) if type(a) is float else a for a in arguments])
+        function(blocks, (threads,), tuple(map(_argument, arguments)))
 
     def _module(self) -> Any:
         if "" not in self._functions:
