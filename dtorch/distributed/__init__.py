@@ -16,6 +16,8 @@ All raise ValueError before init_process_group, DistError where the ranks disagr
 group's timeout.  On a rank outside of the group that is given they only warn.
 """
 
+from datetime import timedelta
+
 from ..parallel.arguments import get_global_rank, get_group_rank
 from ..parallel.backends import (
     Backend,
@@ -104,6 +106,7 @@ from ..parallel.store import (
 )
 from ..parallel.work import DistError, Work
 from ..parallel.world import (
+    TIMEOUT,
     destroy_process_group,
     dump_flight_record,
     init_process_group,
@@ -114,6 +117,7 @@ from ..parallel.world import (
 ProcessGroup = Group
 DistBackendError = DistError
 GroupName = str
+default_pg_timeout = timedelta(seconds=TIMEOUT)
 reduce_op = ReduceOp  # torch's old name
 
 __all__ = [
@@ -123,7 +127,7 @@ __all__ = [
     "ProcessGroup", "ReduceOp", "ReplicaLedger", "Rehearsal", "Store", "TCPStore", "Work", "all_gather",
     "all_gather_coalesced", "all_gather_into_tensor", "all_gather_object", "all_gather_single",
     "all_reduce", "all_reduce_coalesced", "all_to_all", "all_to_all_single", "barrier",
-    "batch_isend_irecv", "breakpoint", "broadcast", "broadcast_object_list",
+    "batch_isend_irecv", "breakpoint", "broadcast", "broadcast_object_list", "default_pg_timeout",
     "destroy_process_group", "dump_flight_record", "gather", "gather_object", "get_backend",
     "get_backend_config", "get_debug_level", "get_default_backend_for_device", "get_global_rank",
     "get_group_rank", "get_node_local_rank", "get_process_group_ranks", "get_rank",

@@ -156,3 +156,7 @@ def test_a_failure_is_recorded_as_torch_does(error, tmp_path, monkeypatch):
     else:
         assert (ours[1] is None) == (theirs[1] is None)
     assert main.__name__ == record(main).__name__
+
+
+def test_the_default_timeout_is_torchs():
+    assert dist.default_pg_timeout == torch.distributed.default_pg_timeout
