@@ -126,7 +126,7 @@ def left_out(name: str) -> bool:
 def _of_class(home: type, name: str, listed: set[str]) -> bool:
     bases = {b for b in (object, torch.nn.Module) if b in home.__mro__[1:]}
     inherited = any(hasattr(base, name) for base in bases)
-    operator = re.fullmatch(r"__(?!torch|module|dict|weakref|annot|dlpack_c).*__", name)
+    operator = re.fullmatch(r"__(?!torch|module|dict|weakref|annot|dlpack_c|slotnames).*__", name)
     return not inherited and bool(operator or name[0] != "_" and documented(getattr(home, name)))
 
 
