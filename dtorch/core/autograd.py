@@ -135,7 +135,9 @@ def _root_gradient(i: int, y: Tensor, g: Any) -> Tensor:
             raise RuntimeError(
                 f"grad can be implicitly created only for real scalar outputs but got {y.dtype}"
             )
-        return wrap(backend_of(y._a).ones(y._a.shape, y._a.dtype))
+        xp = backend_of(y._a)
+        with xp.on(y._a):
+            return wrap(xp.ones(y._a.shape, y._a.dtype))
     if g._a.shape != y._a.shape:
         raise RuntimeError(
             f"Mismatch in shape: grad_output[{i}] has a shape of {g.shape} and output[{i}] has a "

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
+from contextlib import nullcontext
 from contextvars import ContextVar
 from types import ModuleType
 from typing import Any
@@ -95,6 +97,25 @@ def namespace(d: device | str | int | None) -> ModuleType:
             f"{error}. Use device='cpu', or ask dtorch.cuda.is_available() first."
         ) from None
     return cuda
+
+
+def check_same(name: str, arrays: Iterable[Any]) -> None:
+    """RuntimeError unless the arrays are on one device; a 0-d one on the CPU goes with any."""
+    found = [of(a) for a in arrays if type(a) is not backend.ndarray or a.ndim]
+    others = [d for d in found if d != found[0]]
+    if others:
+        raise RuntimeError(
+            "Expected all tensors to be on the same device, but found at least two devices, "
+            f"{found[0]} and {others[0]}! (in {name}; move one with .to(device))"
+        )
+
+
+def entered(d: device | str | int | None) -> Any:
+    """A context in which a device is the current one: what makes arrays makes them there."""
+    if d is None or device(d).type == "cpu":
+        return nullcontext()
+    index = device(d).index
+    return nullcontext() if index is None else namespace(d).cuda.Device(index)
 
 
 def move(array: Any, d: device | str | int) -> Any:

@@ -22,6 +22,7 @@ from inspect import CO_VARARGS
 from typing import Any
 
 from . import backend, short
+from . import device as devices
 from . import dtype as dtypes
 from .backend import cpu
 from .backend.cpu import generic, ndarray
@@ -259,12 +260,12 @@ class Op:
             given = _same_device(self, given)
         self._check(xs)
         self.check_given(*given)
-        arrays = self.prepare(given)
-        if self.kinds:
-            dtypes.check_kind(self.name, self.kinds, *arrays)
-        out = self.run(arrays, params)
         rg = any(isinstance(x, Tensor) and x._rg for x in xs)
-        return self.finish(xs, given, arrays, out, params, rg)
+        with backend.of(*given).on(*given):
+            arrays = self.prepare(given)
+            if self.kinds:
+                dtypes.check_kind(self.name, self.kinds, *arrays)
+            return self.finish(xs, given, arrays, self.run(arrays, params), params, rg)
 
     def finish(
         self, xs: Any, given: Any, arrays: Any, out: Any, params: dict[str, Any] | None, rg: bool,
@@ -371,7 +372,7 @@ def _as_array(out: Any) -> Any:
     """A kernel's result as an array: NumPy makes scalars of 0-d ones."""
     if type(out) is ndarray or isinstance(out, SparseArray):
         return out
-    return cpu.asarray(out) if isinstance(out, generic) else backend.of(out).asarray(out)
+    return cpu.asarray(out) if backend.of(out) is cpu else out
 
 
 def _any_complex(arrays: Any) -> bool:
@@ -380,16 +381,11 @@ def _any_complex(arrays: Any) -> bool:
 
 def _same_device(op: Op, arrays: list[Any]) -> list[Any]:
     """The arrays, all on one device; a 0-d CPU array goes along to the GPU."""
-    kinds = {type(getattr(a, "values", a)) for a in arrays if hasattr(a, "dtype")}
-    if len(kinds) <= 1:
+    tensors = [a for a in arrays if hasattr(a, "dtype")]
+    if all(type(a) is ndarray for a in tensors):
         return arrays
-    xp = backend.of(*[a for a in arrays if type(a) is not ndarray])
-    for a in arrays:
-        if type(a) is ndarray and a.ndim:
-            raise RuntimeError(
-                "Expected all tensors to be on the same device, but found at least two devices, "
-                f"cuda and cpu! (in {op.name}; move one with .to(device))"
-            )
+    devices.check_same(op.name, tensors)
+    xp = backend.of(*[a for a in tensors if type(a) is not ndarray])
     return [xp.asarray(a) if type(a) is ndarray else a for a in arrays]
 
 

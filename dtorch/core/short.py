@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import ref
 
 from .backend import cpu
-from .backend.cpu import asarray, float32, float64, ndarray
+from .backend.cpu import asarray, float32, float64, generic, ndarray
 from .backend.cpu import dtype as np_dtype
 from .graph import Node, next_seq
 from .modes import grad_on
@@ -129,7 +129,8 @@ def make(op, kernel, slow, others, saves_x, saves_y, saves_shape):
         if type(out) is not ndarray:
             if type(out) is tuple:
                 return op.finish((input,), (a,), (a,), out, {params}, input._rg)
-            out = asarray(out)
+            if isinstance(out, generic):  # what is none is on another device now
+                out = asarray(out)
         t = new(Tensor)
         t._a = out
         t._grad = t._base = t._views = t._leaf = None
@@ -172,8 +173,8 @@ _NOTED = """base = input._base
 
 _SCOPE = {
     "__name__": __name__, "NO_GRAD": NO_GRAD, "Node": Node, "Tensor": Tensor, "asarray": asarray,
-    "cpu": cpu, "f32": f32, "f64": f64, "forget_dead": forget_dead, "grad_on": grad_on,
-    "ndarray": ndarray, "new": new, "next_seq": next_seq, "ref": ref,
+    "cpu": cpu, "f32": f32, "f64": f64, "forget_dead": forget_dead, "generic": generic,
+    "grad_on": grad_on, "ndarray": ndarray, "new": new, "next_seq": next_seq, "ref": ref,
     "settled": settled,
 }  # fmt: skip
 

@@ -199,9 +199,10 @@ class UntypedStorage(_Storage):
             raise RuntimeError(f"UntypedStorage.resize_: got a negative size, {nbytes}")
         if not self.resizable():
             raise RuntimeError("Trying to resize storage that is not resizable")
-        memory = backend.of(self._a).zeros(nbytes, "uint8")
-        kept = min(nbytes, len(self._a))
-        memory[:kept] = self._a[:kept]
+        kept, xp = min(nbytes, len(self._a)), backend.of(self._a)
+        with xp.on(self._a):
+            memory = xp.zeros(nbytes, "uint8")
+            memory[:kept] = self._a[:kept]
         self._move_to(memory)
         return self
 
@@ -234,7 +235,8 @@ class UntypedStorage(_Storage):
         """One copy for all storages of the same memory in one deepcopy()."""
         key = ("storage", self.data_ptr(), self.nbytes())
         if key not in memo:
-            memo[key] = self._a.copy(), self._a  # the latter keeps the address from being reused
+            with backend.of(self._a).on(self._a):  # the array itself keeps its address in use
+                memo[key] = self._a.copy(), self._a
         return UntypedStorage._of(memo[key][0])
 
     def __repr__(self) -> str:

@@ -16,6 +16,7 @@ from typing import Any
 
 from . import backend, graph
 from . import dtype as dtypes
+from .backend.cpu import ndarray
 from .backend.sparse import SparseArray
 from .graph import Node, next_seq, writes
 from .modes import grad_on
@@ -267,7 +268,7 @@ def write(t: Tensor, result: Tensor, name: str, alike: bool = False) -> Tensor:
     if recorded and r.dtype != a.dtype:
         result = result.to(t.dtype)
         r = result._a
-    a[...] = r
+    backend.store(a, r)
     writes.stamp(a)
     if recorded:
         node = result._node
@@ -359,7 +360,8 @@ def in_place(
                 return self
             return write(self, function(self, *args, **kwargs), name)
         # The values that the op saves must not be the memory that is written to now.
-        before = wrap(self._a.copy(order="K"), self._node)
+        with backend.of(self._a).on(self._a):
+            before = wrap(self._a.copy(order="K"), self._node)
         before._rg = self._rg
         return write(self, function(before, *args, **kwargs), name)
 
@@ -388,5 +390,12 @@ def _direct(a: Any, args: tuple[Any, ...], ufunc: str) -> bool:
             operands.append(x)
         else:
             return False
-    getattr(backend.of(a), ufunc)(a, *operands, out=a)
+    if (
+        type(a) is not ndarray
+        and len({x.device.id for x in (a, *operands) if type(x) is type(a)}) > 1
+    ):
+        return False  # refused elsewhere
+    xp = backend.of(a)
+    with xp.on(a):
+        getattr(xp, ufunc)(a, *operands, out=a)
     return True

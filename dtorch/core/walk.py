@@ -10,6 +10,7 @@ from operator import attrgetter
 from typing import Any
 
 from . import backend, errors
+from .backend.cpu import ndarray
 from .backend.sparse import SparseArray
 from .graph import (
     ALIAS,
@@ -121,7 +122,7 @@ def walk(
         uses[leaf] -= 1
         before = partial.pop(leaf, None)
         if before is not None:
-            g = before if g is None else before + g
+            g = before if g is None else _sum(before, g)
         if not uses[leaf]:
             if g is not None:
                 to_leaf(leaf, g)
@@ -137,7 +138,7 @@ def walk(
     try:
         for e, g in roots:
             if type(e) is Node:
-                e.g = g if e.g is None else e.g + g
+                e.g = g if e.g is None else _sum(e.g, g)
             else:
                 arrive(e, g)
         last_write = writes.last
@@ -166,8 +167,11 @@ def walk(
             if create_graph:
                 twin = with_tensors(opened_node(node))
                 grads = twin.op.backward(twin, g)
-            else:
+            elif type(g) is ndarray:
                 grads = node.op.backward(node, g)
+            else:
+                with backend.of(g).on(g):
+                    grads = node.op.backward(node, g)
             if check_nan:
                 _refuse_nan(node, grads)
             if hooks is not None and hooks.post:
@@ -176,7 +180,7 @@ def walk(
                 if type(e) is Node:
                     if ge is not None:
                         c = e.g
-                        e.g = ge if c is None else c + ge
+                        e.g = ge if c is None else _sum(c, ge)
                 elif e is not None:
                     if uses[e] > 1 or ge is None or e in partial:
                         arrive(e, ge)
@@ -198,6 +202,23 @@ def walk(
     if outer is None:
         for callback in task.callbacks:
             callback()
+
+
+def _sum(a: Any, b: Any) -> Any:
+    """Two gradients of one tensor, as one."""
+    if type(a) is ndarray or isinstance(a, Tensor):
+        return a + b
+    with backend.of(a).on(a):
+        return a + b
+
+
+def _add_to(a: Any, b: Any) -> None:
+    """a += b, of arrays."""
+    if type(a) is ndarray:
+        a += b
+        return
+    with backend.of(a).on(a):
+        a += b
 
 
 # ---- detect_anomaly --------------------------------------------------------------------------
@@ -407,12 +428,12 @@ def accumulate(leaf: Any, g: Any) -> None:
             if grad._rg:
                 leaf._grad = grad + wrap(g)
             elif isinstance(grad._a, SparseArray):
-                leaf._grad = wrap(grad._a + g)
+                leaf._grad = wrap(_sum(grad._a, g))
             else:
-                grad._a += g
+                _add_to(grad._a, g)
                 writes.stamp(grad._a)
         elif extras is not None and extras.home is not None:
-            extras.home[...] = g
+            backend.store(extras.home, g)
             leaf._grad = wrap(extras.home)
         else:
             # Taken over, not copied, where nobody else holds it and its layout is the leaf's.
@@ -440,12 +461,14 @@ def _accumulate_sparse(leaf: Any, g: SparseArray) -> None:
     elif grad._rg:
         leaf._grad = grad + wrap(g)
     else:
-        grad._a[...] = grad._a + g
+        backend.store(grad._a, _sum(grad._a, g))
         writes.stamp(grad._a)
 
 
 def _copy_like(g: Any, a: Any) -> Any:
     """A copy of g in the memory layout of a."""
-    out = backend.of(a).empty_like(a)
-    out[...] = g
+    xp = backend.of(a)
+    with xp.on(a):
+        out = xp.empty_like(a)
+        out[...] = g
     return out

@@ -64,7 +64,9 @@ def counter() -> Tensor:
 
 def zeros_like(p: Tensor, value: complex = 0.0) -> Tensor:
     """A tensor of the parameter's shape, layout, dtype and device."""
-    return wrap(backend.of(p._a).full_like(p._a, value))
+    xp = backend.of(p._a)
+    with xp.on(p._a):
+        return wrap(xp.full_like(p._a, value))
 
 
 class Optimizer(Hooked):
@@ -263,7 +265,8 @@ class Optimizer(Hooked):
         ]
         with no_grad():
             for p, g, options in work:
-                on_array(self, p, g, options)
+                with backend.of(p._a).on(p._a):
+                    on_array(self, p, g, options)
         return loss
 
     # ---- state -----------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ needs (`erf`, `scatter_add` ...).  `of(array)` picks it by the array's type, nev
 """
 
 from types import ModuleType
+from typing import Any
 
 from . import cpu
 from .cpu import ndarray
@@ -23,3 +24,12 @@ def of(*arrays: object) -> ModuleType:
         if values is not None:
             return of(values)
     return cpu
+
+
+def store(target: Any, values: Any, index: Any = ...) -> None:
+    """target[index] = values, on the target's device."""
+    if type(target) is ndarray:
+        target[index] = values
+        return
+    with of(target).on(target):
+        target[index] = values

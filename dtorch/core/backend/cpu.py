@@ -1,5 +1,6 @@
 """The CPU backend: NumPy under its own names, and what NumPy lacks."""
 
+import contextlib
 import functools
 import importlib
 import warnings
@@ -154,6 +155,16 @@ def scatter_add(target: Any, index: Any, value: Any) -> None:
     np.add.at(target, index, value)
 
 
+def combine_at(ufunc: str, target: Any, index: Any, value: Any) -> None:
+    """target[index] = ufunc(target[index], value), where an index that comes twice counts twice."""
+    getattr(np, ufunc).at(target, index, value)
+
+
+def accumulate(ufunc: str, x: Any, axis: int) -> Any:
+    """The results of a ufunc, one that is associative, over the first 1, 2, ... elements."""
+    return getattr(np, ufunc).accumulate(x, axis=axis)
+
+
 def index_rows_add(target: Any, rows: Any, value: Any) -> None:
     """target[rows[i]] += value[i]; sorts instead of `add.at`, which is slow for whole rows.
 
@@ -184,6 +195,11 @@ def coo_matmul(values: Any, rows: Any, cols: Any, shape: tuple[int, int], dense:
     """
     sparse = importlib.import_module("scipy.sparse")
     return sparse.csr_array((values, (rows, cols)), shape) @ dense
+
+
+def on(*arrays: Any) -> Any:
+    """A context in which the arrays' device is the current one."""
+    return contextlib.nullcontext()
 
 
 def to_numpy(a: Any) -> Any:

@@ -1,5 +1,6 @@
 """The CUDA backend: CuPy under its own names, and what CuPy lacks.  Imported on first use only."""
 
+import contextlib
 import importlib
 import importlib.util
 import os
@@ -75,7 +76,34 @@ def lapack(routine: str, a: Any) -> Any:
 
 def _getrf(a: Any) -> Any:
     lu, pivots = scipy_linalg("lu_factor")(a)
-    return lu, pivots, 0
+    zero = lu.diagonal() == 0
+    return lu, pivots, cp.where(zero.any(), zero.argmax() + 1, 0)
+
+
+def _potrf(a: Any, lower: bool) -> Any:
+    """Only lower=True.  cuSOLVER's info is not shown by CuPy: the smallest part that fails is it."""
+    for k in range(1, len(a) + 1):
+        try:
+            y = linalg.cholesky(a[:k, :k])
+        except linalg.LinAlgError:
+            return a.copy(), cp.asarray(k)
+    return y, cp.asarray(0)
+
+
+def _gels(a: Any, b: Any) -> Any:
+    """min |a x - b| by the QR factors of a, of full rank.
+
+    a: (M, N), b: (max(M, N), K) -> None, x (N, K), info
+    """
+    m, n = a.shape
+    solve = scipy_linalg("solve_triangular")
+    q, r = cp.linalg.qr(a if m >= n else a.conj().T)
+    zero = r.diagonal() == 0
+    info = int(cp.where(zero.any(), zero.argmax() + 1, 0))
+    if info:
+        return None, b, info
+    x = solve(r, q.conj().T @ b[:m]) if m >= n else q @ solve(r, b[:m], trans="C")
+    return None, x, 0
 
 
 def _trsm(alpha: float, a: Any, b: Any, lower: bool, diag: bool) -> Any:
@@ -83,7 +111,27 @@ def _trsm(alpha: float, a: Any, b: Any, lower: bool, diag: bool) -> Any:
     return alpha * solve(a, b, lower=lower, unit_diagonal=diag)
 
 
-_LAPACK = {"getrf": _getrf, "trsm": _trsm}
+_LAPACK = {"gels": _gels, "getrf": _getrf, "potrf": _potrf, "trsm": _trsm}
+
+
+class _Linalg:
+    """cupy.linalg, where what fails raises LinAlgError: CuPy goes on with NaN unless told not to."""
+
+    LinAlgError = np.linalg.LinAlgError
+
+    def __getattr__(self, name: str) -> Any:
+        function = getattr(cp.linalg, name)
+        errstate = importlib.import_module("cupyx").errstate
+
+        def raising(*args: Any, **kwargs: Any) -> Any:
+            with errstate(linalg="raise"):
+                return function(*args, **kwargs)
+
+        setattr(self, name, raising)
+        return raising
+
+
+linalg = _Linalg()
 
 
 def erf(x: Any) -> Any:
@@ -149,6 +197,38 @@ def scatter_add(target: Any, index: Any, value: Any) -> None:
     importlib.import_module("cupyx").scatter_add(target, index, value)
 
 
+def combine_at(ufunc: str, target: Any, index: Any, value: Any) -> None:
+    """target[index] = ufunc(target[index], value), where an index that comes twice counts twice."""
+    function = getattr(cp, ufunc)
+    if ufunc in ("maximum", "minimum"):
+        function.at(target, index, value)
+        return
+    # CuPy has no multiply.at.  Elements by their place in the target, then all that come first
+    # there, all that come second, and so on: as many rounds as one place has elements at most.
+    places = cp.arange(target.size).reshape(target.shape)[index]
+    places, values = places.reshape(-1), cp.broadcast_to(value, places.shape).reshape(-1)
+    order = cp.argsort(places)
+    places, values = places[order], values[order]
+    flat = target.reshape(-1)  # a view: `target` is contiguous
+    here = cp.arange(places.size)
+    first = cp.searchsorted(places, places)  # where the run of the same place begins
+    for turn in range(int((here - first).max()) + 1 if places.size else 0):
+        mine = here - first == turn
+        flat[places[mine]] = function(flat[places[mine]], values[mine])
+
+
+def accumulate(ufunc: str, x: Any, axis: int) -> Any:
+    """The results of a ufunc, one that is associative, over the first 1, 2, ... elements.
+
+    By doubling (Hillis and Steele, "Data parallel algorithms", 1986): log2(n) passes.
+    """
+    function, y, step = getattr(cp, ufunc), cp.moveaxis(x.copy(), axis, 0), 1
+    while step < len(y):
+        y[step:] = function(y[:-step], y[step:])
+        step *= 2
+    return cp.moveaxis(y, 0, axis)
+
+
 def index_rows_add(target: Any, rows: Any, value: Any) -> None:
     """target[rows[i]] += value[i].  target: (V, ...), rows: (N,) integers, value: (N, ...)"""
     scatter_add(target, rows, value)
@@ -162,6 +242,16 @@ def coo_matmul(values: Any, rows: Any, cols: Any, shape: tuple[int, int], dense:
         return out
     sparse = importlib.import_module("cupyx.scipy.sparse")
     return sparse.coo_matrix((values, (rows, cols)), shape).tocsr() @ dense
+
+
+def on(*arrays: Any) -> Any:
+    """A context in which the device of the first array on a GPU is the current one."""
+    for a in arrays:
+        device: Any = getattr(getattr(a, "values", a), "device", "cpu")  # NumPy 2 says "cpu", too
+        if device != "cpu":
+            here = device.id == cp.cuda.get_device_id()
+            return contextlib.nullcontext() if here else device
+    return contextlib.nullcontext()
 
 
 def to_numpy(a: Any) -> Any:

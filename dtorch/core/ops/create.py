@@ -138,7 +138,8 @@ def made(make, dtype=None, device=None, requires_grad=False, *, like=None, layou
         dtype = dtypes.get_default_dtype() if like is None else like.dtype
     if device is None:
         device = devices.default() if like is None else like.device
-    a = make(devices.namespace(device), dtype.np)
+    with devices.entered(device):
+        a = make(devices.namespace(device), dtype.np)
     t = wrap(a if device is None else devices.move(a, device))
     return t.requires_grad_() if requires_grad else t
 

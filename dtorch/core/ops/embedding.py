@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from ..backend import of
 from ..backend.sparse import Coo
+from ..device import check_same
 from ..op import op
 from ..tensor import Tensor, wrap
 from .arithmetic import div
@@ -80,6 +81,7 @@ def lookup(weight, indices, padding_idx=-1, scale_grad_by_freq=False, sparse=Fal
     if weight.ndim != 2:
         raise RuntimeError(f"'weight' must be 2-D, got {weight.ndim} dimensions")
     i = raw(indices)
+    check_same("embedding", (raw(weight), i))
     if i.dtype.kind != "i" or i.dtype.itemsize < 4:
         raise RuntimeError(
             "Expected tensor for argument #1 'indices' to have one of the following scalar types: "

@@ -7,6 +7,7 @@ from math import prod
 
 from ..backend import of
 from ..backend.sparse import Coo
+from ..device import check_same
 from ..op import op
 from .index import take_rows
 from .pointwise import where
@@ -27,6 +28,7 @@ def along(xp, index, dim):
 def check_index(name, input, dim, index, like=None):
     """(dim, index array); torch's errors for an index of the wrong dtype, rank, size or range."""
     i, d = raw(index), axis(dim, input.ndim)
+    check_same(name, (raw(input), i))
     if not i.size:
         return d, i.astype("int64")
     if i.dtype.kind != "i" or i.dtype.itemsize < 4:
@@ -158,6 +160,7 @@ def take_along_dim(input, indices, dim=None):
 def take(input, index):
     """The elements of the flattened input that index names, in the shape of index."""
     i = raw(index)
+    check_same("take", (raw(input), i))
     if i.dtype != "int64":
         raise RuntimeError(f"take(): Expected a long tensor for index, but got {index.dtype}")
     n = prod(input.shape)

@@ -24,8 +24,11 @@ def hash_tensor(input, dim=(), *, keepdim=False, mode=0):
         error = IndexError if input.numel() or len(dims) < input.ndim else RuntimeError
         raise error(f"hash_tensor: Expected reduction dims {list(dims)} to have non-zero size.")
     wide = a.astype("int64" if a.dtype.kind in "iub" else "float64")
-    xor = of(a).bitwise_xor.reduce(wide.view("uint64"), axis=dims, keepdims=keepdim)
-    return wrap(of(a).asarray(xor))
+    kept = [d for d in range(a.ndim) if d not in dims]
+    bits = wide.view("uint64").transpose(*kept, *dims).reshape(*[a.shape[d] for d in kept], -1)
+    xor = of(a).accumulate("bitwise_xor", bits, -1)[..., -1]
+    shape = [1 if d in dims else n for d, n in enumerate(a.shape) if keepdim or d in kept]
+    return wrap(of(a).asarray(xor).reshape(shape))
 
 
 FUNCTIONS = METHODS = {"hash_tensor": hash_tensor}

@@ -6,6 +6,8 @@ from __future__ import annotations
 import numbers
 import operator
 
+from .. import device as devices
+from ..backend import ndarray, store
 from ..graph import writes
 from ..modes import grad_on
 from ..op import op
@@ -59,7 +61,7 @@ def getitem(x, index):
     elif type(index) is slice:
         index, basic = (_plain_slice(index), ...), True
     else:
-        index, basic = _plain(index)
+        index, basic = _plain(x, index)
     try:
         if basic:
             return (_slice.fn if isinstance(x, Tensor) else _slice)(x, index=index)
@@ -71,10 +73,10 @@ def getitem(x, index):
         raise IndexError(_misfit(x, index, error)) from None
 
 
-def _plain(index):
-    """The index with tensors as arrays, and whether it is basic (a view)."""
+def _plain(x, index):
+    """The index of x with tensors as arrays, and whether it is basic (a view)."""
     items = index if isinstance(index, tuple) or _like_a_tuple(index) else (index,)
-    plain = tuple([i if type(i) in _FINAL else _plain_item(i) for i in items])
+    plain = tuple([i if type(i) in _FINAL else _plain_item(i, x) for i in items])
     basic = all(type(i) in _BASIC for i in plain)
     return ((*plain, ...) if basic and Ellipsis not in plain else plain), basic
 
@@ -118,19 +120,21 @@ def _is_mask(i):
     return getattr(getattr(i, "dtype", None), "kind", "") == "b"
 
 
-def _plain_item(i):
+def _plain_item(i, x):
     if isinstance(i, Tensor):
         if not i.ndim and i.dtype.category == 1:
             return int(i)
         if i.dtype.category > 1:
             raise IndexError("tensors used as indices must be long, int, byte or bool tensors")
-        return i._a.astype(bool) if i.dtype.name == "uint8" else i._a
+        a = i._a.astype(bool) if i.dtype.name == "uint8" else i._a
+        return a if type(a) is type(raw(x)) is ndarray else _beside(a, raw(x))
     if isinstance(i, slice):
         return _plain_slice(i)
     if isinstance(i, (list, range)):
         from .create import as_tensor
 
-        return _plain_item(as_tensor(list(i))) if len(i) else as_tensor([]).long()._a
+        values = as_tensor(list(i), device="cpu")
+        return _plain_item(values if len(i) else values.long(), x)
     if isinstance(i, numbers.Integral) and not isinstance(i, bool):
         return int(i)
     if isinstance(i, (float, complex, str)):
@@ -139,6 +143,16 @@ def _plain_item(i):
             f"valid indices (got {type(i).__name__})"
         )
     return i
+
+
+def _beside(a, x):
+    """An index on the device of x, arrays both: one on the CPU follows there, others must be there."""
+    where = devices.of(x)
+    if type(a) is not ndarray and devices.of(a) != where:
+        raise RuntimeError(
+            f"indices should be either on cpu or on the same device as the indexed tensor ({where})"
+        )
+    return devices.move(a, where)
 
 
 def _plain_slice(i):
@@ -229,7 +243,7 @@ def setitem(x, index, value):
         raise TypeError(
             f"can't assign a {type(value).__name__} to a {x.type()}: make it a tensor first"
         )
-    plain, basic = _plain(index)
+    plain, basic = _plain(x, index)
     if not basic:
         if _used(plain) > x.ndim:
             raise IndexError(f"too many indices for tensor of dimension {x.ndim}")
@@ -273,7 +287,7 @@ def _put(x, index, value):
     if grad_on() and (x._rg or value._rg):
         write(x, index_put(x.clone(), value, index=index), "index_put_")
     else:
-        x._a[index] = value._a
+        store(x._a, value._a, index)
         writes.stamp(x._a)
 
 

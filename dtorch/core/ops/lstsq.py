@@ -140,7 +140,7 @@ def lstsq(A, B, rcond=None, *, driver=None):
     """The X that minimises ||A X - B||: (*, M, N), (*, M, K) or (*, M), as a named tuple.
 
     residuals: ||A X - B||^2 of each column (*, K), if M > N, every A has full rank and the driver
-        is not "gelsy", the default; else empty
+        is not "gelsy", the default on CPUs; else empty
     rank: (*), by the singular values over rcond * the largest; empty for driver="gels", for which
         every A must have full rank
     singular_values: (*, min(M, N)) for "gelsd" and "gelss"; else empty
@@ -149,11 +149,11 @@ def lstsq(A, B, rcond=None, *, driver=None):
     check_matrix(name, A, "input")
     if not B.ndim:
         raise RuntimeError(f"{name}: other must have at least 1 dimension")
-    driver = "gelsy" if driver is None else driver
-    if driver not in DRIVERS:
-        raise RuntimeError(
-            f"{name}: parameter `driver` should be one of (gels, gelsy, gelsd, gelss), got {driver}"
-        )
+    drivers = ("gels",) if A.is_cuda else DRIVERS
+    driver = ("gels" if A.is_cuda else "gelsy") if driver is None else driver
+    if driver not in drivers:
+        known = f"(gels, gelsy, gelsd, gelss){', which on CUDA is gels alone' if A.is_cuda else ''}"
+        raise RuntimeError(f"{name}: parameter `driver` should be one of {known}; got {driver}")
     check_same_dtype(name, A, B, "input", "other")
     vector = is_vector(A, B)
     b = unsqueeze(B, -1) if vector else B

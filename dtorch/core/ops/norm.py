@@ -6,6 +6,7 @@ from __future__ import annotations
 from functools import cache
 from math import prod
 
+from .. import backend
 from ..dtype import check_kind
 from ..graph import writes
 from ..op import op
@@ -120,8 +121,9 @@ def _follow(running, batch, momentum, weight):
     """running = (1 - momentum) running + weight batch, in place, of statistics (C,); or None."""
     if running is not None:
         a = running._a
-        a *= 1 - momentum
-        a += (batch * weight).reshape(a.shape).astype(a.dtype, copy=False)
+        with backend.of(a).on(a):
+            a *= 1 - momentum
+            a += (batch * weight).reshape(a.shape).astype(a.dtype, copy=False)
         writes.stamp(a)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 
+from .. import backend
 from .. import device as devices
 from .. import dtype as dtypes
 from ..backend import cpu
@@ -33,7 +34,7 @@ from .shape import expand
 def _fill(t, draw):
     """Write the array of draw() over a tensor; nothing is drawn for one that refuses it."""
     check_writable(t)
-    t._a[...] = devices.move(draw(), t.device)
+    backend.store(t._a, devices.move(draw(), t.device))
     writes.stamp(t._a)
     return t
 

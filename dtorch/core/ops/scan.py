@@ -82,7 +82,7 @@ _cumprod.vjp(_cumprod_vjp)
 @op(saves="xy", promote="float")
 def _logcumsumexp(xp, x, *, dim):
     if x.dtype.kind != "c":
-        return xp.logaddexp.accumulate(x, axis=dim)
+        return xp.accumulate("logaddexp", x, dim)
     y = xp.moveaxis(x.copy(), dim, 0)
     for i in range(1, len(y)):
         y[i] = logaddexp(y[i - 1], y[i])
@@ -110,12 +110,12 @@ def _running(name, function):
 
     @op(half="keep", kinds="biuf", name=f"_{name}_indices")
     def indices(xp, x, *, dim):
-        best = getattr(xp, function).accumulate(x, axis=dim)
+        best = xp.accumulate(function, x, dim)
         shape = [1] * x.ndim
         shape[dim] = -1
         here = xp.arange(x.shape[dim]).reshape(shape)
         hit = (x == best) | (x != x)
-        return xp.maximum.accumulate(xp.where(hit, here, 0), axis=dim)
+        return xp.accumulate("maximum", xp.where(hit, here, 0), dim)
 
     def running(input, dim):
         from .gather import gather

@@ -91,7 +91,7 @@ def _reduced_at(ufunc, start):
                 (xp.iinfo(x.dtype).min if start < 0 else xp.iinfo(x.dtype).max)
                 if x.dtype.kind in "iu" else start > 0
             )  # fmt: skip
-        getattr(xp, ufunc).at(out, at, src)
+        xp.combine_at(ufunc, out, at, src)
         return out
 
     return kernel

@@ -117,7 +117,7 @@ def index_fill(input, dim, index, value):
 
 def index_put_of(input, indices, values, accumulate=False):
     """input[indices] = values, or += with each of repeated indices counted, as a copy."""
-    index = tuple(slice(None) if i is None else _plain_item(i) for i in indices)
+    index = tuple(slice(None) if i is None else _plain_item(i, input) for i in indices)
     if len(index) > input.ndim:
         raise IndexError(
             f"too many indices for tensor of dimension {input.ndim} (got {len(index)})"

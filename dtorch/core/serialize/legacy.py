@@ -10,6 +10,7 @@ import pickle
 from collections.abc import Callable
 from typing import Any
 
+from .. import backend
 from .. import device as devices
 from ..backend import cpu
 from ..storage import UntypedStorage, shown_as
@@ -60,5 +61,5 @@ def load(file: Any, name: Any, place: Any, unpickle: Callable[..., Any]) -> Any:
                 f"{name} is truncated: storage {key} should have {memory.nbytes()} bytes, found "
                 f"{len(data)} for {size} elements"
             )
-        memory._a[...] = devices.move(cpu.frombuffer(data, "uint8"), memory.device)
+        backend.store(memory._a, devices.move(cpu.frombuffer(data, "uint8"), memory.device))
     return result
