@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 from . import backend, graph
+from . import device as devices
 from . import dtype as dtypes
 from .backend.cpu import ndarray
 from .backend.sparse import SparseArray
@@ -390,11 +391,8 @@ def _direct(a: Any, args: tuple[Any, ...], ufunc: str) -> bool:
             operands.append(x)
         else:
             return False
-    if (
-        type(a) is not ndarray
-        and len({x.device.id for x in (a, *operands) if type(x) is type(a)}) > 1
-    ):
-        return False  # refused elsewhere
+    if type(a) is not ndarray:
+        devices.check_same(ufunc, [a, *(b for b in operands if type(b) is type(a))])
     xp = backend.of(a)
     with xp.on(a):
         getattr(xp, ufunc)(a, *operands, out=a)

@@ -180,7 +180,7 @@ def walk(
                 if type(e) is Node:
                     if ge is not None:
                         c = e.g
-                        e.g = ge if c is None else _sum(c, ge)
+                        e.g = ge if c is None else c + ge if type(c) is ndarray else _sum(c, ge)
                 elif e is not None:
                     if uses[e] > 1 or ge is None or e in partial:
                         arrive(e, ge)
@@ -206,7 +206,7 @@ def walk(
 
 def _sum(a: Any, b: Any) -> Any:
     """Two gradients of one tensor, as one."""
-    if type(a) is ndarray or isinstance(a, Tensor):
+    if isinstance(a, Tensor):
         return a + b
     with backend.of(a).on(a):
         return a + b

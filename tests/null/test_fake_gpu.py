@@ -5,6 +5,7 @@ In float64, mostly: dtorch's own kernels, which are for other dtypes, are tests/
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from typing import Any
 
@@ -146,6 +147,24 @@ def test_ddp_with_a_gpu_each():
         for (device, g), p in zip(grads, alone.parameters()):
             assert device == f"cuda:{me}"
             dtorch.testing.assert_close(g, p.grad)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda i: F.embedding(i, dtorch.ones(4, 2, device="cuda").double()),
+        lambda i: F.cross_entropy(dtorch.ones(2, 4, device="cuda").double(), i),
+        lambda i: dtorch.ones(4, device="cuda").gather(0, i),
+        lambda i: dtorch.ones(4, device="cuda").take(i),
+    ],
+)
+def test_an_index_that_is_too_far_is_told_of_at_the_next_wait(call):
+    one, index = dtorch.ones(1, device="cuda"), dtorch.tensor([1, 4], device="cuda")
+    with contextlib.suppress(IndexError):  # NumPy's, where CuPy would wrap around
+        call(index)
+    with pytest.raises(IndexError, match="1 indices or targets were out of range in .* on the GPU"):
+        one.item()
+    assert one.item() == 1  # it is said once
 
 
 def test_amp():

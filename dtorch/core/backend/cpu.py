@@ -197,9 +197,17 @@ def coo_matmul(values: Any, rows: Any, cols: Any, shape: tuple[int, int], dense:
     return sparse.csr_array((values, (rows, cols)), shape) @ dense
 
 
+def in_range(index: Any, n: int) -> bool:
+    """Whether 0 <= index < n for all of an array of integers."""
+    return not index.size or bool(index.min() >= 0 and index.max() < n)
+
+
+_THERE = contextlib.nullcontext()
+
+
 def on(*arrays: Any) -> Any:
     """A context in which the arrays' device is the current one."""
-    return contextlib.nullcontext()
+    return _THERE
 
 
 def to_numpy(a: Any) -> Any:

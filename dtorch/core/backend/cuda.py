@@ -1,12 +1,14 @@
 """The CUDA backend: CuPy under its own names, and what CuPy lacks.  Imported on first use only."""
 
 import contextlib
+import functools
 import importlib
 import importlib.util
 import os
 import sys
 import threading
-from typing import Any
+from collections.abc import Callable
+from typing import Any, cast
 
 import ml_dtypes  # before CuPy, which looks for bfloat16 when it is imported
 import numpy as np
@@ -97,7 +99,7 @@ def _gels(a: Any, b: Any) -> Any:
     """
     m, n = a.shape
     solve = scipy_linalg("solve_triangular")
-    q, r = cp.linalg.qr(a if m >= n else a.conj().T)
+    q, r = linalg.qr(a if m >= n else a.conj().T)
     zero = r.diagonal() == 0
     info = int(cp.where(zero.any(), zero.argmax() + 1, 0))
     if info:
@@ -244,14 +246,22 @@ def coo_matmul(values: Any, rows: Any, cols: Any, shape: tuple[int, int], dense:
     return sparse.coo_matrix((values, (rows, cols)), shape).tocsr() @ dense
 
 
+def in_range(index: Any, n: int) -> bool:
+    """True: to look would be to wait.  What is not in 0 <= index < n is counted, and raised later."""
+    bad()[0] += cp.count_nonzero((index < 0) | (index >= n)).astype("int32")
+    return True
+
+
+_THERE = contextlib.nullcontext()
+
+
 def on(*arrays: Any) -> Any:
     """A context in which the device of the first array on a GPU is the current one."""
     for a in arrays:
         device: Any = getattr(getattr(a, "values", a), "device", "cpu")  # NumPy 2 says "cpu", too
         if device != "cpu":
-            here = device.id == cp.cuda.get_device_id()
-            return contextlib.nullcontext() if here else device
-    return contextlib.nullcontext()
+            return _THERE if device.id == cp.cuda.get_device_id() else device
+    return _THERE
 
 
 def to_numpy(a: Any) -> Any:
@@ -278,22 +288,28 @@ bad = launch.bad
 
 # ---- products of matrices --------------------------------------------------------------------
 
-_here = threading.local()  # .products: {device: Blas}
-_libraries: Any = ...
+_cublas = functools.cache(cublas.libraries)
+_cudnn = functools.cache(cudnn.library)
+_here = threading.local()
+
+
+def _handle(make: Callable[[], Any]) -> Any:
+    """What make() makes for a library, once for each device and thread."""
+    made = _here.__dict__.setdefault(make.__name__, {})
+    device = cp.cuda.get_device_id()
+    if device not in made:
+        made[device] = make()
+    return made[device]
 
 
 def _products() -> cublas.Blas | None:
     """cuBLAS for the current device and thread; None where it is not found, and CuPy's are used."""
-    global _libraries
-    if _libraries is ...:
-        _libraries = cublas.libraries()
-    if _libraries is None:
-        return None
-    found = _here.__dict__.setdefault("products", {})
-    device = cp.cuda.get_device_id()
-    if device not in found:
-        found[device] = cublas.Blas(sys.modules[__name__], _libraries[0], _libraries[1], _stream)
-    return found[device]
+    return None if _cublas() is None else _handle(_blas)
+
+
+def _blas() -> cublas.Blas:
+    blas, lt = cast("tuple[Any, Any]", _cublas())
+    return cublas.Blas(sys.modules[__name__], blas, lt, _stream)
 
 
 def _stream() -> int:
@@ -331,19 +347,12 @@ def dot(a: Any, b: Any) -> Any:
 
 # ---- convolutions ----------------------------------------------------------------------------
 
-_cudnn: Any = ...
-
 
 def convolutions() -> cudnn.Cudnn | None:
     """cuDNN for the current device and thread; None where it is not installed."""
-    global _cudnn
-    if _cudnn is ...:
-        _cudnn = cudnn.library()
-    if _cudnn is None:
-        return None
-    found = _here.__dict__.setdefault("convolutions", {})
-    device = cp.cuda.get_device_id()
-    if device not in found:
-        cp.empty(1)  # cuDNN wants the device's context to be there
-        found[device] = cudnn.Cudnn(sys.modules[__name__], _cudnn, _stream)
-    return found[device]
+    return None if _cudnn() is None else _handle(_planner)
+
+
+def _planner() -> cudnn.Cudnn:
+    cp.empty(1)  # cuDNN wants the device's context to be there
+    return cudnn.Cudnn(sys.modules[__name__], _cudnn(), _stream)

@@ -99,13 +99,13 @@ class Launcher:
 
     def check(self) -> None:
         """IndexError if an index was out of range since the last look.  Waits for the GPU."""
-        for count in self._bad.values():
-            if (n := int(count[0])) > 0:
-                count.fill(0)
+        for device in list(self._bad):
+            if (n := int(self._bad[device][0])) > 0:
+                del self._bad[device]
                 raise IndexError(
-                    f"{n} indices or targets were out of range in embedding or cross_entropy on the "
-                    "GPU, some calls ago: expected 0 <= index < the number of rows or classes. Run "
-                    "the step on the CPU to see which"
+                    f"{n} indices or targets were out of range in gather, embedding, cross_entropy or "
+                    "kin on the GPU, some calls ago: expected 0 <= index < the number of elements, "
+                    "rows or classes. Run the step on the CPU to see which"
                 )
 
 

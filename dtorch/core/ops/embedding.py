@@ -20,6 +20,8 @@ from .sparse import assembled
 
 @op(saves="s", half="keep")
 def _embedding(xp, weight, *, indices, padding_idx=None, by_frequency=False, sparse=False):
+    if not xp.in_range(indices, len(weight)):
+        raise IndexError(f"index out of range in self: expected 0 <= index < {len(weight)}")
     return xp.take(weight, indices, axis=0)
 
 
@@ -87,8 +89,6 @@ def lookup(weight, indices, padding_idx=-1, scale_grad_by_freq=False, sparse=Fal
             "Expected tensor for argument #1 'indices' to have one of the following scalar types: "
             f"Long, Int; but got {indices.dtype} instead (while checking arguments for embedding)"
         )
-    if of(i).name == "cpu" and i.size and (i.min() < 0 or i.max() >= weight.shape[0]):
-        raise IndexError(f"index out of range in self: expected 0 <= index < {weight.shape[0]}")
     row = None if padding_idx < 0 else padding_idx
     return _embedding(
         weight, indices=i, padding_idx=row, by_frequency=scale_grad_by_freq, sparse=sparse

@@ -51,11 +51,9 @@ def check_index(name, input, dim, index, like=None):
 
 
 def check_range(i, n, dim):
-    """RuntimeError unless 0 <= i < n.  On the CPU alone: elsewhere the look would be a wait."""
-    if of(i).name != "cpu" or not i.size:
-        return
-    low, high = i.min(), i.max()
-    if low < 0 or high >= n:
+    """RuntimeError unless 0 <= i < n."""
+    if not of(i).in_range(i, n):
+        low, high = i.min(), i.max()
         raise RuntimeError(
             f"index {low if low < 0 else high} is out of bounds for dimension {dim} with size {n}"
         )
@@ -164,7 +162,7 @@ def take(input, index):
     if i.dtype != "int64":
         raise RuntimeError(f"take(): Expected a long tensor for index, but got {index.dtype}")
     n = prod(input.shape)
-    if i.size and (i.min() < -n or i.max() >= n):
+    if not of(i).in_range(i + n, 2 * n):
         raise IndexError(f"out of range: tried to access an index beyond {n} elements")
     return take_rows(reshape(input, (-1,)), index=i % max(n, 1), dim=0)
 

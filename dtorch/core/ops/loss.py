@@ -47,8 +47,7 @@ def _targets(xp, target, w, classes, ignore_index, dtype, checked=False):
     """Class indices (N, L) with ignored ones as 0, and the weight of each, 0 where ignored."""
     valid = target != ignore_index
     safe = target * valid
-    look = xp.name == "cpu" and not checked and safe.size  # elsewhere it would be a wait
-    if look and (safe.min() < 0 or safe.max() >= classes):
+    if not checked and not xp.in_range(safe, classes):
         bad = safe[(safe < 0) | (safe >= classes)]
         raise IndexError(
             f"Target {int(bad[0])} is out of bounds: expected 0 <= target < {classes} (the "

@@ -1,5 +1,6 @@
 """Devices, streams and events, none of which has anything to wait for."""
 
+import contextlib
 import itertools
 import threading
 from collections import Counter
@@ -64,7 +65,7 @@ class Stream:
     def __init__(self, null=False, non_blocking=False, ptds=False, priority=None):
         self.ptr = 0 if null else next(_addresses)
         self.device_id = Device().id
-        self._capturing = False
+        self.recorded = None  # while it is captured: what it was given
         self.done = True
         self.waited_for = []  # the events, for tests
 
@@ -90,15 +91,35 @@ class Stream:
     def wait_event(self, event):
         self.waited_for.append(event)
 
+    def give(self, work):
+        """For tests: what is done now or, while the stream is captured, when the graph is launched."""
+        work() if self.recorded is None else self.recorded.append(work)
+
     def is_capturing(self):
-        return self._capturing
+        return self.recorded is not None
 
     def begin_capture(self, mode=None):
-        self._capturing = True
+        self.recorded = []
 
     def end_capture(self):
-        self._capturing = False
-        raise NotImplementedError("what a graph has captured can't be replayed without a GPU")
+        recorded, self.recorded = self.recorded, None
+        if "broken" in recorded:
+            raise RuntimeError("the capture was invalidated")
+        return Graph(recorded)
+
+
+class Graph:
+    """Of what a stream was given by `give` alone: arrays are computed while it is captured, too."""
+
+    def __init__(self, recorded):
+        self._recorded = recorded
+
+    def launch(self, stream=None):
+        for work in self._recorded:
+            work()
+
+    def debug_dot_str(self, flags=0):
+        return "digraph {}"
 
 
 class ExternalStream(Stream):
@@ -164,7 +185,10 @@ class runtime:  # noqa: N801 (as CuPy's module)
         return True
 
 
-class _Pool:
+class MemoryPool:
+    def malloc(self, size):
+        raise NotImplementedError("memory is NumPy's here")
+
     def used_bytes(self):
         return 0
 
@@ -181,4 +205,14 @@ class _Pool:
         return 0
 
 
-pool = _Pool()
+pool = MemoryPool()
+allocators = [pool.malloc]  # the last one is in use
+
+
+@contextlib.contextmanager
+def using_allocator(allocator=None):
+    allocators.append(allocator)
+    try:
+        yield
+    finally:
+        allocators.pop()
