@@ -40,7 +40,7 @@ def test_leaves():
     world.barrier()  # rank 0 waits here
 """
 HANGS = """
-@pytest.mark.dist(2, timeout=2)
+@pytest.mark.dist(2, timeout=6)  # of which starting may take some on a busy machine
 def test_hangs():
     if world.rank == 0:
         world.barrier()
@@ -121,7 +121,7 @@ def test_a_hang_shows_every_ranks_stack(run):
     code, text = run(HANGS)
     assert code == 1
     assert len(re.findall(r'test_it.py", line \d+ in test_hangs', text)) == 2
-    assert "not done after 2 s" in text
+    assert "not done after 6 s" in text
 
 
 def test_a_death_is_named(run):
