@@ -168,11 +168,14 @@ class Op:
         given = self.rules[0]
 
         def first(g: Any, *values: Any, **params: Any) -> Any:
-            got = None
-            if not isinstance(g, Tensor):
-                rule, least = fast.get(backend.of(g).name, (None, 0))
-                if rule is not None and g.size >= least:
-                    got = rule(g, *values, **params)
+            if type(g) is ndarray:
+                device = "cpu"
+            elif isinstance(g, Tensor):
+                return given(g, *values, **params)
+            else:
+                device = backend.of(g).name
+            rule, least = fast.get(device, (None, 0))
+            got = rule(g, *values, **params) if rule is not None and g.size >= least else None
             return given(g, *values, **params) if got is None else got
 
         self.vjp(first, *self.rules[1:], own=self.own)

@@ -122,7 +122,10 @@ def walk(
         uses[leaf] -= 1
         before = partial.pop(leaf, None)
         if before is not None:
-            g = before if g is None else _sum(before, g)
+            if g is None:
+                g = before
+            else:  # _sum, without the call in the common case
+                g = before + g if type(before) is ndarray else _sum(before, g)
         if not uses[leaf]:
             if g is not None:
                 to_leaf(leaf, g)
@@ -206,7 +209,7 @@ def walk(
 
 def _sum(a: Any, b: Any) -> Any:
     """Two gradients of one tensor, as one."""
-    if isinstance(a, Tensor):
+    if type(a) is ndarray or isinstance(a, Tensor):
         return a + b
     with backend.of(a).on(a):
         return a + b
